@@ -219,13 +219,14 @@ def _text_checker(shape: Shape) -> Checker:
 
     def check_text(value: Any) -> list[Violation] | None:
         fits = low <= len(value) <= high
-        fine = (matches is None or (len(value) <= high and matches(value))) and (not allowed or value in allowed)
-        if fits and fine:
+        matched = matches is None or len(value) > high or matches(value)
+        listed = not allowed or value in allowed
+        if fits and matched and listed:
             return None
         found = [] if fits else _length_violations(shape, value, shape.sensitive)
-        if allowed and value not in allowed:
+        if not listed:
             found.append(Violation("", value, _enum_rule(shape), shape.sensitive))
-        if matches is not None and len(value) <= high and not matches(value):
+        if not matched:
             found.append(Violation("", value, _pattern_rule(shape), shape.sensitive))
         return found
 

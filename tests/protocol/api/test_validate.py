@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 
+from fleetward.protocol.api import aws_json
 from fleetward.protocol.api.model import Member, ServiceModel, Shape
 from fleetward.protocol.api.validate import MOST_LISTED, check, check_result, faults_message
 
@@ -147,6 +148,87 @@ def test_map_keys_and_values_are_checked_together(load: Load) -> None:
     assert "at 'attributes' failed to satisfy constraint: Map keys must satisfy constraint: [Member must have" in found
 
 
+UUID = "885ddcb7-0926-4e2b-ac87-931f23172f84"
+MESSAGE = f"aws.ssm.{UUID}.{NODE}"
+FULL_PING = {
+    "AgentName": "amazon-ssm-agent",
+    "AgentStatus": "Active",
+    "AgentVersion": "3.3.0.0",
+    "AvailabilityZone": "",
+    "AvailabilityZoneId": "",
+    "ComputerName": "vm",
+    "IPAddress": "192.0.2.2",
+    "InstanceId": NODE,
+    "PlatformName": "Debian GNU/Linux",
+    "PlatformType": "Linux",
+    "PlatformVersion": "12",
+    "SSMConnectionChannel": "",
+}
+ASSOCIATION_RESULT = {"Status": "Pending", "ErrorCode": "", "ExecutionDate": 1795378024.157, "ExecutionSummary": ""}
+COMPLIANCE = {
+    "ResourceId": NODE,
+    "ResourceType": "ManagedInstance",
+    "ComplianceType": "Association",
+    "ExecutionSummary": {"ExecutionTime": 1795378039.5, "ExecutionId": "", "ExecutionType": ""},
+    "ItemContentHash": "aP9kOK/5hWXo4mcgoEV+NA==",
+    "Items": [{"Id": UUID, "Title": "", "Severity": "UNSPECIFIED", "Status": "COMPLIANT", "Details": {"a": "1"}}],
+}
+INVENTORY_ITEM = {"TypeName": "AWS:File", "SchemaVersion": "1.0", "CaptureTime": "2026-11-22T20:07:05Z", "Content": []}
+PACKAGE_RESULT = {
+    "PackageName": "MyPkg",
+    "PackageVersion": "1.0.0",
+    "PreviousPackageVersion": "",
+    "Operation": "Install",
+    "OverallTiming": 1234,
+    "Result": 0,
+    "Attributes": {"platformName": "debian", "availabilityZone": ""},
+    "Steps": [{"Action": "> download manifest", "Result": 0, "Timing": 0}],
+}
+REGISTRATION = {
+    "ActivationCode": "oqdvM_mOtK8NPYzW0oKS",
+    "ActivationId": UUID,
+    "Fingerprint": UUID,
+    "PublicKey": "MIIB/+" * 65 + "AQAB==",
+    "PublicKeyType": "Rsa",
+}
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "request_members"),
+    [
+        ("ssm", "RegisterManagedInstance", REGISTRATION),
+        ("ssm", "RequestManagedInstanceRoleToken", {"Fingerprint": UUID}),
+        ("ssm", "UpdateManagedInstancePublicKey", {"NewPublicKey": "M" * 392, "NewPublicKeyType": "Rsa"}),
+        ("ssm", "UpdateInstanceInformation", FULL_PING),
+        ("ssm", "ListInstanceAssociations", {"InstanceId": NODE, "MaxResults": 20}),
+        (
+            "ssm",
+            "UpdateInstanceAssociationStatus",
+            {"AssociationId": UUID, "InstanceId": NODE, "ExecutionResult": ASSOCIATION_RESULT},
+        ),
+        ("ssm", "PutComplianceItems", COMPLIANCE),
+        ("ssm", "PutInventory", {"InstanceId": NODE, "Items": [INVENTORY_ITEM]}),
+        ("ssm", "GetManifest", {"PackageName": "MyPkg", "PackageVersion": "latest"}),
+        ("ssm", "PutConfigurePackageResult", PACKAGE_RESULT),
+        (
+            "ec2messages",
+            "GetMessages",
+            {"Destination": NODE, "MessagesRequestId": UUID, "VisibilityTimeoutInSeconds": 10},
+        ),
+        ("ec2messages", "AcknowledgeMessage", {"MessageId": MESSAGE}),
+        ("ec2messages", "SendReply", {"MessageId": MESSAGE, "Payload": "{}", "ReplyId": UUID}),
+        ("ec2messages", "FailMessage", {"MessageId": MESSAGE, "FailureType": "NoHandlerExists"}),
+    ],
+)
+def test_what_the_official_agent_sends_is_read_whole_and_valid(
+    load: Load, service: str, operation: str, request_members: dict[str, Any]
+) -> None:
+    described = load(service).operations[operation]
+    found = aws_json.parse_request(described, orjson.dumps(request_members))
+    assert set(found) == set(request_members)
+    assert message(load, operation, found, service) == ""
+
+
 def text_shape(pattern: str, **bounds: int) -> Shape:
     return Shape("Text", "string", pattern=pattern, **bounds)
 
@@ -167,10 +249,8 @@ def test_not_blank_allows_line_breaks() -> None:
     assert check(text_shape(r"^(?!\s*$).+"), " \n ")
 
 
-def test_a_pattern_that_explodes_ends_as_a_violation_in_time() -> None:
-    started = time.perf_counter()
-    assert check(text_shape("(a+)+b"), "a" * 5000)
-    assert time.perf_counter() - started < 5
+def test_a_pattern_that_explodes_ends_as_a_violation() -> None:
+    assert check(text_shape("(a|a)*c?b"), "a" * 5000 + "b c")
 
 
 def test_a_value_too_long_is_not_matched_at_all() -> None:
