@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,14 @@ def value(call: Call, setting_id: str) -> str:
     return KNOWN[setting_id].default if row is None else row.value
 
 
+_guards: dict[str, Callable[[Call, str], None]] = {}
+
+
+def guard(setting_id: str, check: Callable[[Call, str], None]) -> None:
+    """Register `check(call, chosen value)`, which raises when what exists does not allow that value."""
+    _guards[setting_id] = check
+
+
 def arn(call: Call, setting_id: str) -> str:
     """`arn:aws:ssm:R:A:servicesetting/ssm/…`; the id's leading slash is the ARN's."""
     return call.arn(f"servicesetting{setting_id}")
@@ -116,6 +124,8 @@ def update_service_setting(call: Call, request: Mapping[str, Any]) -> dict[str, 
     allowed = KNOWN[setting_id].allowed
     if allowed and chosen not in allowed:
         raise ValidationException(f"{setting_id} can be {', '.join(allowed)}; not {chosen!r}.")
+    if setting_id in _guards:
+        _guards[setting_id](call, chosen)
     row = {"setting_id": setting_id, "value": chosen, "changed_at": call.now, "changed_by": call.caller.arn}
     call.db.run(CHOOSE, {**call.tenant, **row})
     return {}
@@ -125,5 +135,7 @@ def update_service_setting(call: Call, request: Mapping[str, Any]) -> dict[str, 
 def reset_service_setting(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Return to the default."""
     setting_id = _known_id(call, request["SettingId"])
+    if setting_id in _guards:
+        _guards[setting_id](call, KNOWN[setting_id].default)
     call.db.run(REMOVE, {"account": call.account, "in_region": call.region, "setting": setting_id})
     return {"ServiceSetting": _shape(call, setting_id)}

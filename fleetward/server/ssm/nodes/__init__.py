@@ -1,0 +1,61 @@
+"""Managed nodes: machines that joined, how they prove who they are, what they tell, and how they are found."""
+
+from fleetward.server.ssm.nodes import heartbeat, listing, overview, registration
+from fleetward.server.ssm.nodes.listing import statuses
+from fleetward.server.ssm.nodes.registration import (
+    Admission,
+    admit,
+    approve_fingerprint,
+    check_role,
+    find_registered,
+    quarantine,
+    read_public_key,
+    release,
+    request_key_rotation,
+    signing_keys,
+)
+from fleetward.server.ssm.nodes.table import (
+    RESOURCE_TYPE,
+    FingerprintChanged,
+    NodeConflict,
+    NodeJoined,
+    NodeLeft,
+    arn,
+    exists,
+    platforms,
+    require,
+    seen,
+)
+from fleetward.server.ssm.nodes.targets import count, tag_sets
+from fleetward.server.ssm.nodes.targets import select_nodes as select
+
+__all__ = [
+    "RESOURCE_TYPE",
+    "Admission",
+    "FingerprintChanged",
+    "NodeConflict",
+    "NodeJoined",
+    "NodeLeft",
+    "admit",
+    "approve_fingerprint",
+    "arn",
+    "check_role",
+    "count",
+    "exists",
+    "find_registered",
+    "heartbeat",
+    "listing",
+    "overview",
+    "platforms",
+    "quarantine",
+    "read_public_key",
+    "registration",
+    "release",
+    "request_key_rotation",
+    "require",
+    "seen",
+    "select",
+    "signing_keys",
+    "statuses",
+    "tag_sets",
+]
