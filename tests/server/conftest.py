@@ -137,12 +137,14 @@ class World:
 
     def as_node(self, node_id: str, account: str = ACCOUNT, region: str = REGION) -> Context:
         """A managed node with its temporary keys."""
+        arn = principals.node_arn(account, region, node_id)
         caller = Caller(
             kind="node",
-            arn=principals.node_arn(account, region, node_id),
+            arn=arn,
             account=account,
             policies=principals.node_policies(),
             node_id=node_id,
+            context={"ssm:SourceInstanceARN": arn},
         )
         return Context(account=account, region=region, caller=caller, request_id="test")
 

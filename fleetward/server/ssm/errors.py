@@ -6,6 +6,34 @@ from fleetward.server.errors import AwsError
 from fleetward.server.paging import InvalidNextToken as InvalidNextToken
 
 
+class DocumentAlreadyExists(AwsError):
+    """A document of this name exists already."""
+
+
+class DocumentLimitExceeded(AwsError):
+    """The account has as many documents, or public ones, as it may have."""
+
+
+class DocumentPermissionLimit(AwsError):
+    """The document is shared with as many accounts as it may be."""
+
+
+class DocumentVersionLimitExceeded(AwsError):
+    """The document has as many versions as it may have; delete one first."""
+
+
+class DuplicateDocumentContent(AwsError):
+    """The content is the same as that of the latest version."""
+
+
+class DuplicateDocumentVersionName(AwsError):
+    """Another version of the document has this name."""
+
+
+class DuplicateInstanceId(AwsError):
+    """A node is named more than once."""
+
+
 class InvalidActivation(AwsError):
     """The activation does not exist, is past its expiry, is used up, or the code is wrong."""
 
@@ -16,6 +44,30 @@ class InvalidActivationId(AwsError):
 
 class InvalidAggregatorException(AwsError):
     """The aggregators cannot be combined like this."""
+
+
+class InvalidCommandId(AwsError):
+    """There is no such command."""
+
+
+class InvalidDocument(AwsError):
+    """The document does not exist, is not shared with the caller, or cannot be used for this."""
+
+
+class InvalidDocumentContent(AwsError):
+    """The content is not a document of its type."""
+
+
+class InvalidDocumentOperation(AwsError):
+    """The document cannot be changed or deleted like this as it stands."""
+
+
+class InvalidDocumentSchemaVersion(AwsError):
+    """The schemaVersion is not one that documents of this type have."""
+
+
+class InvalidDocumentVersion(AwsError):
+    """The document has no such version, or it is not shared with the caller."""
 
 
 class InvalidFilter(AwsError):
@@ -38,8 +90,16 @@ class InvalidInstancePropertyFilterValue(AwsError):
     """The filter's value is not one of those allowed."""
 
 
+class InvalidOutputFolder(AwsError):
+    """The place for outputs cannot be used."""
+
+
 class InvalidParameters(AwsError):
     """A parameter's value cannot be used."""
+
+
+class InvalidPluginName(AwsError):
+    """The document has no step of that name, or has several and none was named."""
 
 
 class InvalidResourceId(AwsError):
@@ -50,8 +110,16 @@ class InvalidResourceType(AwsError):
     """Resources of this type cannot be tagged here."""
 
 
+class InvocationDoesNotExist(AwsError):
+    """The command was not sent to this node, or not yet."""
+
+
 class MachineFingerprintDoesNotMatch(AwsError):
     """The machine is not the one that registered, by its fingerprint."""
+
+
+class MaxDocumentSizeExceeded(AwsError):
+    """The content is larger than 64 KiB."""
 
 
 class ResourceDataSyncNotFoundException(AwsError):
@@ -64,3 +132,7 @@ class ServiceSettingNotFound(AwsError):
 
 class TooManyTagsError(AwsError):
     """A resource can have 50 tags at most."""
+
+
+class UnsupportedPlatformType(AwsError):
+    """The document does not run on the node's platform."""

@@ -1,0 +1,25 @@
+"""Documents: what nodes are told to do: stored in versions, shared between accounts, or owned by AWS.
+
+Rooms: `store` tables and one document as everybody sees it, `content` what a text must be, `convert` JSON and YAML,
+`access` from a name to a document, `describe`, `versions`, `listing`, `sharing` and `reviews` the operations,
+`owned_by_aws` the library. Other capabilities use what is named here.
+"""
+
+from __future__ import annotations
+
+from fleetward.server.ssm.documents import describe, listing, reviews, sharing, versions
+from fleetward.server.ssm.documents.access import DEFAULT, LATEST, resolve, resource
+from fleetward.server.ssm.documents.store import ResolvedDocument
+
+__all__ = [
+    "DEFAULT",
+    "LATEST",
+    "ResolvedDocument",
+    "describe",
+    "listing",
+    "resolve",
+    "resource",
+    "reviews",
+    "sharing",
+    "versions",
+]

@@ -1,0 +1,123 @@
+"""Every AWS-owned document: its file is listed, it plans on each platform, and holds nothing that must not be there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fleetward.protocol import document as protocol
+from fleetward.protocol.document.plan import platforms_of
+from fleetward.server.ssm import library
+from fleetward.server.ssm.documents import owned_by_aws
+from fleetward.server.ssm.documents.store import ResolvedDocument
+
+PLATFORMS: tuple[protocol.PlatformType, ...] = ("Linux", "MacOS", "Windows")
+HELPERS = {"__init__", "script_parameters"}
+VALUES = {
+    "AWS-RunShellScript": {"commands": ["uname -a"]},
+    "AWS-RunPowerShellScript": {"commands": ["hostname"]},
+    "AWS-RunRemoteScript": {"sourceType": ["S3"], "sourceInfo": ['{"path":"x"}'], "commandLine": ["run.sh"]},
+    "AWS-RunDocument": {"sourceInfo": ['{"name":"Mine"}']},
+}
+RUNS = {
+    "AWS-Noop": {
+        "Linux": ["runShellScript"],
+        "MacOS": ["runShellScript"],
+        "Windows": ["runPowerShellScript"],
+    },
+    "AWS-RefreshAssociation": {platform: ["aws:refreshAssociation"] for platform in PLATFORMS},
+    "AWS-RunDocument": {platform: ["downloadContent", "runDocument"] for platform in PLATFORMS},
+    "AWS-RunPowerShellScript": {"Windows": ["aws:runPowerShellScript"]},
+    "AWS-RunRemoteScript": {
+        "Linux": ["downloadContent", "runShellScript"],
+        "MacOS": ["downloadContent", "runShellScript"],
+        "Windows": ["downloadContent", "runPowerShellScript"],
+    },
+    "AWS-RunShellScript": {"Linux": ["aws:runShellScript"], "MacOS": ["aws:runShellScript"]},
+}
+EVERY = list(owned_by_aws.LIBRARY.values())
+BY_NAME = pytest.mark.parametrize("document", EVERY, ids=lambda document: document.name)
+
+
+def _actions(document: protocol.Document, platform: protocol.PlatformType) -> set[str]:
+    return {name for name in protocol.ACTION_PLATFORMS if platform in platforms_of(name, document.schema_version)}
+
+
+def test_every_file_is_listed_in_order_of_name() -> None:
+    files = {path.stem for path in Path(library.__file__).parent.glob("*.py")} - HELPERS
+    assert len(library.WRITTEN) == len(files)
+    names = [written.name for written in library.WRITTEN]
+    assert names == sorted(set(names))
+
+
+def test_the_documents_of_the_first_journey_are_there() -> None:
+    assert {
+        "AWS-RunShellScript",
+        "AWS-RunPowerShellScript",
+        "AWS-RunDocument",
+        "AWS-RunRemoteScript",
+        "AWS-RefreshAssociation",
+    } <= set(owned_by_aws.LIBRARY)
+
+
+@BY_NAME
+def test_exactly_the_right_steps_run_on_each_platform(document: ResolvedDocument) -> None:
+    bound = protocol.bind(document.document, VALUES.get(document.name, {}))
+    runs = {}
+    for platform in PLATFORMS:
+        steps = protocol.plan(document.document, bound, platform, _actions(document.document, platform))
+        if document.schema_version == "2.2":
+            assert not [step for step in steps if step.fail_reason]
+        will_run = [step for step in steps if not step.skip_reason and not step.fail_reason]
+        assert "{{" not in repr([step.parts for step in will_run])
+        if will_run:
+            runs[platform] = [step.name for step in will_run]
+    assert runs == RUNS[document.name]
+    assert set(runs) == set(document.platform_types)
+
+
+@BY_NAME
+def test_no_document_holds_a_hash_an_address_or_a_certificate(document: ResolvedDocument) -> None:
+    forbidden = (r"[0-9a-fA-F]{32}", r"https?:", r"\d+\.\d+\.\d+\.\d+", r"BEGIN CERT", r"arn:", r"\d{12}")
+    assert not [each for each in forbidden if re.search(each, document.text)]
+
+
+@BY_NAME
+def test_every_parameter_is_explained(document: ResolvedDocument) -> None:
+    assert document.description
+    assert all(parameter.description for parameter in document.document.parameters.values())
+
+
+@pytest.mark.parametrize("name", ["AWS-RunShellScript", "AWS-RunPowerShellScript"])
+@pytest.mark.parametrize(
+    ("seconds", "fits"),
+    [("1", True), ("3600", True), ("99999", True), ("172800", True), ("172801", False), ("0", False), ("1h", False)],
+)
+def test_execution_timeout_is_one_second_to_two_days(name: str, seconds: str, fits: bool) -> None:
+    document = owned_by_aws.LIBRARY[name].document
+    values = {"commands": ["x"], "executionTimeout": [seconds]}
+    if fits:
+        assert protocol.bind(document, values)["executionTimeout"] == seconds
+    else:
+        with pytest.raises(protocol.ParameterFault):
+            protocol.bind(document, values)
+
+
+def test_run_shell_script_keeps_the_names_that_clients_hard_code() -> None:
+    document = owned_by_aws.LIBRARY["AWS-RunShellScript"].document
+    assert list(document.parameters) == ["commands", "workingDirectory", "executionTimeout"]
+    assert [name for name, each in document.parameters.items() if not each.has_default] == ["commands"]
+    (step,) = document.steps
+    assert protocol.output_key(step, "1.2") == "awsrunShellScript/0.awsrunShellScript"
+
+
+def test_refresh_association_has_an_object_as_properties_never_a_list() -> None:
+    content = owned_by_aws.LIBRARY["AWS-RefreshAssociation"].content
+    properties = content["runtimeConfig"]["aws:refreshAssociation"]["properties"]
+    assert isinstance(properties, dict)
+    document = owned_by_aws.LIBRARY["AWS-RefreshAssociation"].document
+    bound = protocol.bind(document, {"associationIds": ["a", "b"]})
+    planned = protocol.plan(document, bound, "Linux", _actions(document, "Linux"))
+    assert planned[0].inputs == {"associationIds": ["a", "b"]}
