@@ -18,7 +18,7 @@ from fleetward.server.call import Call, Sent
 from fleetward.server.errors import AccessDeniedException
 from fleetward.server.service import BATCH
 from fleetward.server.ssm import ssm
-from fleetward.server.ssm.nodes.table import HERE, nodes, pings, scope, unknown
+from fleetward.server.ssm.nodes.table import HERE, nodes, pings, scope, seen, unknown
 
 FACTS = {
     "PlatformType": "platform_type",
@@ -45,14 +45,14 @@ TOLD = select(pings.c.node_id, pings.c.told).where(
     pings.c.region == bindparam("in_region"),
     pings.c.node_id.in_(bindparam("node_ids", expanding=True)),
 )
-BEAT = (
+REMEMBER_TOLD = (
     update(pings)
     .where(
         pings.c.account_id == bindparam("account"),
         pings.c.region == bindparam("in_region"),
         pings.c.node_id == bindparam("node"),
     )
-    .values(last_seen_at=bindparam("now"), told=bindparam("hash_told"))
+    .values(told=bindparam("hash_told"))
 )
 KNOWN = select(nodes.c.node_id, *(nodes.c[name] for name in _COLUMNS)).where(
     *HERE, nodes.c.node_id.in_(bindparam("node_ids", expanding=True))
@@ -69,7 +69,7 @@ def update_instance_information(call: Call, members: Sequence[Sent]) -> list[dic
     """Batch entry: nodes' heartbeats. A member that names another node than its caller, or one unknown, fails alone."""
     known = _told(call, {member.request["InstanceId"] for member in members})
     outputs: list[dict[str, Any] | Exception] = []
-    beats: dict[str, dict[str, Any]] = {}
+    heard_of: set[str] = set()
     news: dict[str, list[Mapping[str, Any]]] = {}
     for context, request in members:
         node_id = request["InstanceId"]
@@ -83,9 +83,10 @@ def update_instance_information(call: Call, members: Sequence[Sent]) -> list[dic
         if told != known[node_id]:
             news.setdefault(node_id, []).append(request)
             known[node_id] = told
-        beats[node_id] = scope(call, node=node_id, now=call.now, hash_told=told)
+        heard_of.add(node_id)
         outputs.append({})
-    call.db.run(BEAT, [beats[node_id] for node_id in sorted(beats)])
+    seen(call, heard_of)
+    call.db.run(REMEMBER_TOLD, [scope(call, node=node_id, hash_told=known[node_id]) for node_id in sorted(news)])
     _learn(call, news)
     return outputs
 

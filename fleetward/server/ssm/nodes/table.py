@@ -108,7 +108,7 @@ TOUCH = (
     .where(
         pings.c.account_id == bindparam("account"),
         pings.c.region == bindparam("in_region"),
-        pings.c.node_id == bindparam("node"),
+        pings.c.node_id.in_(bindparam("node_ids", expanding=True)),
     )
     .values(last_seen_at=bindparam("now"))
 )
@@ -194,8 +194,10 @@ def platforms(call: Call, node_ids: Sequence[str]) -> dict[str, str]:
 
 
 def seen(call: Call, node_ids: Iterable[str]) -> None:
-    """These nodes gave a sign of life now: one execute for all of them."""
-    call.db.run(TOUCH, [scope(call, node=node_id, now=call.now) for node_id in sorted(set(node_ids))])
+    """These nodes gave a sign of life now: one statement for all of them, at most 1,000."""
+    touched = sorted(set(node_ids))
+    if touched:
+        call.db.run(TOUCH, scope(call, node_ids=touched, now=call.now))
 
 
 def online_since(call: Call) -> Any:
