@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import secrets
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from fleetward.protocol.api import aws_json, validate
 from fleetward.protocol.api.model import Operation, load_service
 from fleetward.server import errors
 from fleetward.server.backends.bus_local import LocalBus
+from fleetward.server.backends.store_postgres import PostgresStore
 from fleetward.server.backends.store_sqlite import SqliteStore
 from fleetward.server.call import Call, Caller, Context, service_context
 from fleetward.server.iam import evaluate, principals
@@ -59,7 +61,7 @@ class World:
     other_account = OTHER_ACCOUNT
     region = REGION
 
-    def __init__(self, store: SqliteStore, services: Sequence[Service], settings: Settings) -> None:
+    def __init__(self, store: SqliteStore | PostgresStore, services: Sequence[Service], settings: Settings) -> None:
         self.store = store
         self.settings = settings
         self.clock = SettableClock()
@@ -123,9 +125,9 @@ class World:
 
     def submit(self, entry: Entry, context: Context, request: Any) -> Any:
         """Run an entry on the store and return its output or raise its exception."""
-        outcomes: list[Any] = []
-        self.runner.submit(entry, context, request, outcomes.append)
-        (outcome,) = outcomes
+        outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.runner.submit(entry, context, request, outcomes.put)
+        outcome = outcomes.get(timeout=60)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -206,13 +208,28 @@ def memory_folder(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def world(memory_folder: Path) -> Iterator[World]:
-    """The core with every capability that the test has imported, on SQLite with production's pragmas."""
-    store = SqliteStore(memory_folder / "t.db", threads=False)
+def _sqlite(folder: Path) -> SqliteStore:
+    store = SqliteStore(folder / "t.db", threads=False)
     with store.engine.connect() as connection:
         connection.exec_driver_sql("BEGIN")
         metadata.create_all(connection)
         connection.exec_driver_sql("COMMIT")
+    return store
+
+
+def _postgres(url: str) -> PostgresStore:
+    store = PostgresStore(url, writers=1, readers=1)
+    metadata.create_all(store.engine)
+    return store
+
+
+@pytest.fixture
+def world(memory_folder: Path, request: pytest.FixtureRequest) -> Iterator[World]:
+    """The core with every capability that the test has imported, on SQLite with production's pragmas.
+
+    On PostgreSQL, for a test that parametrizes `world` indirectly with "postgresql" and has the plugin tests.services.
+    """
+    on_postgres = getattr(request, "param", "sqlite") == "postgresql"
+    store = _postgres(request.getfixturevalue("postgres_url")) if on_postgres else _sqlite(memory_folder)
     yield World(store, [ssm], Settings(data=memory_folder, account=ACCOUNT, region=(REGION,)))
     store.close()

@@ -30,6 +30,8 @@ from fleetward.server.ssm.errors import (
     MaxDocumentSizeExceeded,
 )
 
+pytest_plugins = ["tests.services"]
+ON_BOTH_STORES = pytest.mark.parametrize("world", ["sqlite", "postgresql"], indirect=True)
 BAD_KEYS: tuple[list[Any], ...] = ([], [None], [-1], [2**62], ["a\0"], [1, 2], ["a", "b"], [[1]])
 NODE = "mi-0123456789abcdef0"
 
@@ -110,6 +112,7 @@ def test_yaml_is_given_as_json_unless_yaml_is_asked_for(world: Any) -> None:
     assert (described["DocumentFormat"], described["Hash"]) == ("YAML", hashlib.sha256(text.encode()).hexdigest())
 
 
+@ON_BOTH_STORES
 def test_json_is_given_as_yaml_with_readable_scripts(world: Any) -> None:
     create(world, "Mine", "echo one\necho two\n")
     text = text_of(world, DocumentFormat="YAML")
@@ -186,6 +189,7 @@ def test_attachments_are_refused_by_name(world: Any) -> None:
         create(world, Attachments=[{"Key": "SourceUrl", "Values": ["s3://x"]}])
 
 
+@ON_BOTH_STORES
 def test_a_name_is_given_once_in_an_account_and_region(world: Any) -> None:
     create(world)
     with pytest.raises(DocumentAlreadyExists):
@@ -250,6 +254,7 @@ def test_the_same_content_again_is_refused_but_that_of_an_older_version_is_not(w
     assert add_version(world, "one")["DocumentVersion"] == "3"
 
 
+@ON_BOTH_STORES
 def test_a_version_name_is_unique_in_its_document(world: Any) -> None:
     create(world, "Mine", "one", VersionName="v")
     create(world, "Other", "one", VersionName="v")
@@ -284,6 +289,7 @@ def test_the_number_of_versions_is_bounded(world: Any, monkeypatch: pytest.Monke
     add_version(world, "three")
 
 
+@ON_BOTH_STORES
 def test_a_deleted_version_is_gone_and_its_number_is_not_given_again(world: Any) -> None:
     create(world, "Mine", "one")
     add_version(world, "two")
@@ -307,6 +313,7 @@ def test_the_default_version_cannot_be_deleted_alone(world: Any) -> None:
     assert "true" in text_of(world)
 
 
+@ON_BOTH_STORES
 def test_a_deleted_document_leaves_nothing_behind(world: Any) -> None:
     create(world, Tags=[{"Key": "team", "Value": "blue"}])
     add_version(world, "two")

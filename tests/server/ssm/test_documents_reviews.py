@@ -12,6 +12,8 @@ from fleetward.server.errors import ValidationException
 from fleetward.server.ssm.documents.reviews import STATUS_AFTER
 from fleetward.server.ssm.errors import InvalidDocument, InvalidDocumentOperation, InvalidDocumentVersion
 
+pytest_plugins = ["tests.services"]
+ON_BOTH_STORES = pytest.mark.parametrize("world", ["sqlite", "postgresql"], indirect=True)
 ACTIONS = ("SendForReview", "UpdateReview", "Approve", "Reject")
 
 
@@ -71,6 +73,7 @@ def test_a_template_is_sent_for_review_and_approved(template_world: Any) -> None
     assert world.call("GetDocument", {"Name": "Change"})["ReviewStatus"] == "APPROVED"
 
 
+@ON_BOTH_STORES
 def test_each_version_is_reviewed_for_itself(template_world: Any) -> None:
     world = template_world
     review(world, "SendForReview")

@@ -17,6 +17,8 @@ from fleetward.server.ssm.errors import (
     InvalidDocumentVersion,
 )
 
+pytest_plugins = ["tests.services"]
+ON_BOTH_STORES = pytest.mark.parametrize("world", ["sqlite", "postgresql"], indirect=True)
 THIRD_ACCOUNT = "333333333333"
 
 
@@ -53,6 +55,7 @@ def shared_world(world: Any) -> Any:
     return world
 
 
+@ON_BOTH_STORES
 def test_recipients_read_by_arn_and_others_do_not(shared_world: Any) -> None:
     world = shared_world
     for account in (world.other_account, THIRD_ACCOUNT):
@@ -110,6 +113,7 @@ def test_recipients_see_the_shared_versions_alone(
     assert [each["DocumentVersion"] for page in pages for each in page] == sorted(readable, reverse=True)
 
 
+@ON_BOTH_STORES
 def test_sharing_again_changes_the_shared_version(shared_world: Any) -> None:
     world = shared_world
     share(world, world.other_account)

@@ -17,7 +17,8 @@ import yaml
 from fleetward.server.ssm.errors import InvalidDocumentContent
 
 DEPTH_LIMIT = 100
-NODE_LIMIT = 65_536
+NODE_LIMIT = 10_000
+"""Ours: values of a YAML document. Real ones of 64 KiB hold a few thousand; more would hold the writer too long."""
 CHARACTER_LIMIT = 1024 * 1024
 """What a document's values may add up to once aliases are expanded."""
 

@@ -83,7 +83,7 @@ COUNT = (
     .select_from(documents)
     .where(documents.c.account_id == bindparam("account"), documents.c.region == bindparam("in_region"))
 )
-ADD = insert_or_keep(documents).on_conflict_do_nothing()
+ADD = insert_or_keep(documents).on_conflict_do_nothing().returning(documents.c.name)  # no row: it is there already
 REMOVE = delete(documents).where(*_of(documents))
 CHANGE = (
     update(documents)

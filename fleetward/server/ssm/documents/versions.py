@@ -73,7 +73,7 @@ def create_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
         "last_number": 1,
         "created_at": call.now,
     }
-    if not call.db.run(store.ADD, {**call.tenant, **head}):
+    if call.db.first(store.ADD, **call.tenant, **head) is None:
         raise DocumentAlreadyExists(f"There is a document {name} already; use UpdateDocument to add a version.")
     _add_version(
         call,
