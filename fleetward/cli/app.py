@@ -1,0 +1,39 @@
+"""`fleetward`: the nouns and verbs, put together; each is a file of its own and loads what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from fleetward import __version__
+from fleetward.cli import init, server
+
+program = typer.Typer(
+    name="fleetward",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A self-hosted Systems Manager for hybrid fleets.",
+)
+program.command("server")(server.server)
+program.command("init")(init.init)
+
+
+@program.command("version")
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def main() -> None:
+    """Entry point of the `fleetward` program: 0 done, 1 failed, 2 wrong usage."""
+    from fleetward.cli.failure import Failure
+
+    try:
+        program(standalone_mode=True)
+    except Failure as failure:
+        print(f"fleetward: {failure}", file=sys.stderr)
+        sys.exit(failure.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,70 @@
+"""`fleetward server`: run the control plane."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fleetward.cli.failure import Failure
+
+Text = Annotated[str | None, typer.Option()]
+
+
+def server(
+    data: Annotated[Path | None, typer.Option(help="Folder of database, objects, keys and certificates.")] = None,
+    listen: Annotated[list[str] | None, typer.Option(help="TLS address, host:port. [default: 127.0.0.1:8443]")] = None,
+    http: Annotated[str | None, typer.Option(help="Plain-HTTP address on loopback, host:port.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Host name or address that clients use.")] = None,
+    public_url: Annotated[str | None, typer.Option(help="URL that clients and nodes reach this server by.")] = None,
+    trusted_proxy: Annotated[list[str] | None, typer.Option(help="Network whose forwarded headers count.")] = None,
+    account: Annotated[str | None, typer.Option(help="Account id, 12 digits. [default: 123456789012]")] = None,
+    region: Annotated[list[str] | None, typer.Option(help="Region to serve. [default: us-east-1]")] = None,
+    database: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite.")] = None,
+    bus: Annotated[str | None, typer.Option(help="nats://… instead of the bus inside the process.")] = None,
+    objects: Annotated[str | None, typer.Option(help="s3://… instead of a folder.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with any of the settings.")] = None,
+) -> None:
+    """Run the control plane until SIGTERM; prints `ready https://HOST:PORT` once it serves."""
+    given: dict[str, Any] = {
+        "data": data,
+        "listen": tuple(listen) if listen else None,
+        "http": http,
+        "name": tuple(name) if name else None,
+        "public_url": public_url,
+        "trusted_proxy": tuple(trusted_proxy) if trusted_proxy else None,
+        "account": account,
+        "region": tuple(region) if region else None,
+        "database": database,
+        "bus": bus,
+        "objects": objects,
+        "log_level": log_level,
+    }
+    run(given, config)
+
+
+def run(given: dict[str, Any], config: Path | None) -> None:
+    """Load the settings and serve; what cannot be used ends with one sentence."""
+    from fleetward.server import app, logging_setup, settings
+    from fleetward.server.certificates import CertificateFault
+    from fleetward.server.keys import KeyFault
+
+    try:
+        chosen = settings.load(given, config)
+        logging_setup.configure(chosen.log_level)
+        with _runner() as runner:
+            runner.run(app.run(chosen, lambda line: print(line, flush=True)))
+    except (settings.SettingsFault, CertificateFault, KeyFault) as fault:
+        raise Failure(str(fault)) from fault
+
+
+def _runner() -> Any:
+    import asyncio
+
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)

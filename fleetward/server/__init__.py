@@ -1,0 +1,1 @@
+"""Server: the control plane."""

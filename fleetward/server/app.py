@@ -1,0 +1,384 @@
+"""READ FIRST. The server: settings -> ports -> capabilities -> edge, as lists.
+
+Services and capabilities stand in order: one may call public functions of those before it, and tells later ones by
+events. `Application.start` puts the parts together; `run` is the process around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import inspect
+
+from fleetward.protocol.api.model import load_service
+from fleetward.server import audit, certificates, ec2messages, keys, own, ssmmessages, sts
+from fleetward.server.backends.bus_local import LocalBus
+from fleetward.server.backends.clock_system import SystemClock
+from fleetward.server.backends.objects_folder import FolderObjects
+from fleetward.server.backends.store_sqlite import SqliteStore
+from fleetward.server.call import Call, Context, service_context
+from fleetward.server.edge.background import Background
+from fleetward.server.edge.channels import Channels
+from fleetward.server.edge.http import App, Server, listen, server_names, split_address
+from fleetward.server.edge.identities import Identities
+from fleetward.server.edge.pages import OUTPUTS, Pages
+from fleetward.server.edge.pipeline import Pipeline
+from fleetward.server.edge.upgrades import Upgrades
+from fleetward.server.edge.waits import Waits
+from fleetward.server.errors import AwsError
+from fleetward.server.iam import principals
+from fleetward.server.ports import Bus, Clock, Objects, Store
+from fleetward.server.schema import metadata
+from fleetward.server.service import BATCH, Entry, Runner, Service, Timer
+from fleetward.server.settings import Settings, SettingsFault
+from fleetward.server.ssm import (
+    activations,
+    documents,
+    nodes,
+    run_command,
+    service_settings,
+    ssm,
+    state_manager,
+    tags,
+)
+
+log = logging.getLogger("fleetward.server")
+
+SERVICES: Sequence[Service] = (sts.sts, ssmmessages.ssmmessages, ec2messages.ec2messages, ssm, own.own)
+CAPABILITIES = (tags, service_settings, nodes, activations, documents, run_command, state_manager)
+
+SEAL_AUDIT = Entry("timer audit.seal", audit.seal, audit=False)
+FORGET_AUDIT = Entry("timer audit.forget", audit.forget, audit=False)
+RECORD_MANY = Entry("audit.record-many", audit.record_many, together=BATCH, audit=False)
+SIGNING_KEYS = Entry("nodes.signing-keys", nodes.signing_keys, reads=True)
+
+TIMERS: Sequence[Timer] = (
+    Timer("audit.seal", timedelta(seconds=2), SEAL_AUDIT, audit.TENANTS_UNSEALED),
+    Timer("audit.forget", timedelta(hours=1), FORGET_AUDIT, None),
+    *(timer for service in SERVICES for timer in service.timers),
+)
+
+
+def open_store(settings: Settings) -> Store:
+    """The store that the settings name, its tables in place."""
+    if settings.database:
+        from fleetward.server.backends.store_postgres import PostgresStore
+
+        return PostgresStore(settings.database)
+    return SqliteStore(settings.data / "fleetward.db", slow_entry_fails=settings.slow_entry_fails)
+
+
+def open_bus(settings: Settings) -> Bus:
+    """The bus that the settings name."""
+    if settings.bus:
+        from fleetward.server.backends.bus_nats import NatsBus
+
+        return NatsBus(settings.bus)
+    return LocalBus()
+
+
+def open_objects(settings: Settings) -> Objects:
+    """The object store that the settings name."""
+    if settings.objects:
+        from fleetward.server.backends.objects_s3 import S3Objects
+
+        return S3Objects(settings.objects)
+    return FolderObjects(settings.data / "objects")
+
+
+def create_tables(store: Store) -> None:
+    """Create the tables that are missing."""
+    engine = store.engine  # type: ignore[attr-defined]
+    with engine.connect() as connection:
+        missing = set(metadata.tables) - set(inspect(connection).get_table_names())
+        if missing:
+            metadata.create_all(connection, [metadata.tables[name] for name in sorted(missing)])
+            connection.commit()
+
+
+class FolderInUse(SettingsFault):
+    """Another server works on this data folder."""
+
+
+def lock_folder(data: Path) -> IO[str]:
+    """Make this process the folder's only server; the lock goes with the process."""
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = (data / "lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as fault:
+        file.close()
+        raise FolderInUse(f"another server is using {data}") from fault
+    return file
+
+
+def first_start(runner: Runner, settings: Settings) -> dict[str, str] | None:
+    """Create the account's first roles and root's access key; the key's secret is returned the first time only."""
+
+    def entry(call: Call, _: Any) -> dict[str, str] | None:
+        principals.create_first_roles(call)
+        if principals.root_key_ids(call):
+            return None
+        return _new_root_key(call)
+
+    return _run_now(runner, settings, entry)
+
+
+def reset_root(runner: Runner, settings: Settings) -> dict[str, str]:
+    """Switch root's keys off and create a new one."""
+
+    def entry(call: Call, _: Any) -> dict[str, str]:
+        call.db.run(principals.DISABLE_KEYS, {"of_principal": principals.root_arn(call.account)})
+        principals.revoke(call, principals.root_arn(call.account))
+        return _new_root_key(call)
+
+    created: dict[str, str] = _run_now(runner, settings, entry)
+    return created
+
+
+def _new_root_key(call: Call) -> dict[str, str]:
+    key_id, secret = keys.new_access_key_id("AKIA"), keys.new_secret_access_key()
+    principals.add_access_key(call, key_id, secret, principals.root_arn(call.account), call.account)
+    return {"access_key_id": key_id, "secret_access_key": secret}
+
+
+def _run_now(runner: Runner, settings: Settings, function: Callable[[Call, Any], Any]) -> Any:
+    """Run an entry before the loop exists and wait for its commit."""
+    import queue
+
+    outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    context = service_context(settings.account, settings.default_region)
+    runner.submit(Entry("start", function, audit=False), context, {}, outcomes.put)
+    outcome = outcomes.get(timeout=60)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def write_root_credentials(settings: Settings, created: dict[str, str]) -> Path:
+    """Keep root's first key in a file that only this user reads; its path is printed, never the secret."""
+    file = settings.data / "root-credentials.json"
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        json.dump({**created, "account": settings.account, "region": settings.default_region}, stream, indent=1)
+    return file
+
+
+class Application:
+    """One server put together. `start` returns once it serves; `stop` ends it in order."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.lock = lock_folder(settings.data) if not settings.database else None
+        self.keys = keys.load_ring(settings.data, settings.keys)
+        self.store = open_store(settings)
+        create_tables(self.store)
+        self.bus = open_bus(settings)
+        self.objects = open_objects(settings)
+        self.runner = Runner(
+            store=self.store,
+            bus=self.bus,
+            clock=self.clock,
+            keys=self.keys,
+            settings=settings,
+            services=SERVICES,
+        )
+        self.models = {service.name: load_service(service.name) for service in SERVICES}
+        self.runner.record = self._record
+        self.store.deliver = self._deliver_here  # type: ignore[attr-defined]
+        self.waits = Waits()
+        self.server_id = keys.new_access_key_id("")
+        self.addresses: list[str] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._tls: ssl.SSLContext | None = None
+
+    async def start(self) -> None:
+        """Open the port and start everything behind it."""
+        self._loop = asyncio.get_running_loop()
+        self.store.deliver = self._deliver  # type: ignore[attr-defined]
+        self.identities = Identities(self.call, self.keys, self.settings, SIGNING_KEYS)
+        self.channels = Channels(runner=self.runner, services=SERVICES, server_id=self.server_id)
+        ec2messages.offer(self.channels.take.function, ssm.replies)
+        self.pipeline = Pipeline(
+            runner=self.runner,
+            services=self.runner.services,
+            models=self.models,
+            identities=self.identities,
+            waits=self.waits,
+            deny=self._deny,
+            audit_read=self._audit_read,
+        )
+        self.bus.subscribe(self._wake)
+        await self.bus.start()
+        await self.identities.refresh(self.clock.now())
+        self.background = Background(
+            runner=self.runner,
+            run=self.call,
+            waits=self.waits,
+            services=SERVICES,
+            timers=TIMERS,
+            objects=self.objects,
+            server_id=self.server_id,
+            wake=self._wake,
+            every_second=self._every_second,
+        )
+        self._tasks += await self.background.start()
+        await self._serve()
+
+    async def call(self, entry: Entry, context: Context, request: Any) -> Any:
+        """Run one entry and wait for its commit."""
+        return await self.pipeline.call(entry, context, request)
+
+    async def stop(self) -> None:
+        """Refuse new work, close channels, finish what runs, close the store."""
+        self.pages.stopping = True
+        self.channels.close_all()
+        self.waits.close()
+        self.server.should_exit = True
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._serving), 8)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self.background.stop(), 2)
+        await self.bus.stop()
+        self.store.deliver = self._deliver_here  # type: ignore[attr-defined]
+        await asyncio.to_thread(self.store.close)
+        if self.lock is not None:
+            self.lock.close()
+
+    async def _serve(self) -> None:
+        files = self._certificate_files()
+        self._tls = certificates.server_context(files.certificate, files.key)
+        sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
+        for address in self.settings.listen:
+            sockets.append((listen(address), self._tls))
+        self.addresses = [_url("https", each) for each, _ in sockets]
+        if self.settings.http:
+            host, _ = split_address(self.settings.http)
+            if host not in ("127.0.0.1", "::1", "localhost"):
+                raise SettingsFault("the plain-HTTP address must be on loopback")
+            sockets.append((listen(self.settings.http), None))
+            self.addresses.append(_url("http", sockets[-1][0]))
+        ca = None if self.settings.tls_certificate else files.ca
+        self.pages = Pages(pipeline=self.pipeline, objects=self.objects, settings=self.settings, ca=ca)
+        app = App(
+            self.pipeline,
+            self.settings,
+            {
+                "GET /healthz": self.pages.healthz,
+                "GET /readyz": self.pages.readyz,
+                "GET /_fleetward/ca.pem": self.pages.ca,
+            },
+            {OUTPUTS: self.pages.outputs},
+        )
+        upgrades = Upgrades(app=app, pipeline=self.pipeline, channels=self.channels, keys=self.keys)
+        self.server = Server(app, self.settings, upgrades, sockets)
+        self._serving = asyncio.create_task(self.server.serve())
+        await self.server.serving.wait()
+
+    def reload_certificate(self) -> None:
+        """Load the certificate files anew for connections from now on (SIGHUP, and when ours was renewed)."""
+        files = self._certificate_files()
+        assert self._tls is not None
+        certificates.load(self._tls, files.certificate, files.key)
+
+    def _certificate_files(self) -> certificates.Files:
+        if self.settings.tls_certificate:
+            certificate = Path(self.settings.tls_certificate)
+            return certificates.Files(certificate, certificate, Path(self.settings.tls_key))
+        return certificates.prepare(
+            self.settings.data / "tls", server_names(self.settings), self.settings.region, self.clock.now()
+        )
+
+    def _deliver_here(self, finished: Sequence[tuple[Callable[[Any], None], Any]]) -> None:
+        for done, outcome in self.runner.delivered(finished):
+            done(outcome)
+
+    def _deliver(self, finished: Sequence[tuple[Callable[[Any], None], Any]]) -> None:
+        told = self.runner.delivered(finished)
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(_tell, told)
+        except RuntimeError:  # the loop has ended: nobody waits any more
+            return
+
+    def _wake(self, topics: Sequence[str]) -> None:
+        self.channels.wake(topics)
+        self.waits.wake(topics)
+        if any(topic.startswith("iam/") for topic in topics):
+            self.identities.forget()
+            self._tasks.append(asyncio.ensure_future(self.identities.refresh(self.clock.now())))
+            self._tasks = [task for task in self._tasks if not task.done()]
+
+    async def _every_second(self, now: datetime) -> None:
+        await self.identities.refresh(now)
+
+    def _shape(self, entry: Entry) -> Any:
+        service, _, operation = entry.name.partition(":")
+        return self.models[service].operations[operation].input if service in self.models else None
+
+    def _record(self, call: Call, entry: Entry, request: Any, error: AwsError | None) -> None:
+        audit.record(call, entry, audit.redact(self._shape(entry), request), error)
+
+    def _deny(self, context: Context, entry: Entry, request: Any, fault: AwsError) -> None:
+        self._audit_later(context, entry, request, fault)
+
+    def _audit_read(self, context: Context, entry: Entry, request: Any) -> None:
+        self._audit_later(context, entry, request, None)
+
+    def _audit_later(self, context: Context, entry: Entry, request: Any, fault: AwsError | None) -> None:
+        record = (entry, audit.redact(self._shape(entry), request), fault)
+        self.runner.submit(RECORD_MANY, context, record, _log_failure)
+
+
+def _tell(told: Sequence[tuple[Callable[[Any], None], Any]]) -> None:
+    for done, outcome in told:
+        done(outcome)
+
+
+def _log_failure(outcome: Any) -> None:
+    if isinstance(outcome, BaseException):
+        log.error("audit record not stored", exc_info=outcome)
+
+
+def _url(scheme: str, listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+async def run(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `announce` gets one line once it serves."""
+    sys.setswitchinterval(0.0005)
+    application = Application(settings)
+    created = await asyncio.to_thread(first_start, application.runner, settings)
+    if created is not None:
+        file = write_root_credentials(settings, created)
+        log.info("root access key created", extra={"fields": {"file": str(file)}})
+        print(f"root credentials are in {file}", file=sys.stderr)  # noqa: T201
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    await application.start()
+    loop.add_signal_handler(signal.SIGHUP, application.reload_certificate)
+    announce(f"ready {application.addresses[0]}")
+    await ended.wait()
+    await application.stop()
+

@@ -1,0 +1,1 @@
+"""Edge: sockets in, calls out; the only place of the server that is async."""

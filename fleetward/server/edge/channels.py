@@ -1,0 +1,210 @@
+"""Channels: the websockets of nodes, driven by protocol/control_channel.py; no store access but through entries."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+
+from fleetward.protocol.control_channel import (
+    Ignored,
+    JobAcknowledged,
+    JobReplied,
+    ServerControlChannel,
+)
+from fleetward.protocol.errors import RemoteProtocolError
+from fleetward.server import mailbox, presence
+from fleetward.server.call import Context, node_topic
+from fleetward.server.service import BATCH, Entry, Runner, Service
+
+log = logging.getLogger("fleetward.channels")
+
+CONNECT = Entry("presence.connect", presence.connect, together=BATCH, audit=False)
+LEAVE = Entry("presence.leave", presence.leave, together=BATCH, audit=False)
+ACKNOWLEDGE = Entry("mailbox.acknowledge", mailbox.acknowledge, together=BATCH, audit=False)
+
+
+class Channels:
+    """All control channels open on this server."""
+
+    def __init__(self, *, runner: Runner, services: Sequence[Service], server_id: str) -> None:
+        self.runner = runner
+        self.server_id = server_id
+        self._open: dict[str, NodeChannel] = {}
+        self._replies = {topic: entry for service in services for topic, entry in service.replies.items()}
+        renderers = {kind: function for service in services for kind, function in service.messages.items()}
+        self.take = Entry("mailbox.take", mailbox.take(renderers.__getitem__), together=BATCH, audit=False)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def wake(self, topics: Sequence[str]) -> None:
+        """Let every channel whose topic is named look into its mailbox."""
+        for topic in topics:
+            channel = self._open.get(topic)
+            if channel is not None:
+                channel.look()
+
+    def listener(self, context: Context, check_token: Callable[[str], bool]) -> NodeChannel:
+        """A channel for the node of `context`, whose first message must carry a token that `check_token` accepts."""
+        return NodeChannel(self, context, check_token)
+
+    def opened(self, channel: NodeChannel) -> None:
+        """The newest connection of a node replaces the one before."""
+        before = self._open.get(channel.topic)
+        self._open[channel.topic] = channel
+        if before is not None and before is not channel:
+            before.close(WSCloseCode.OK)
+
+    def closed(self, channel: NodeChannel) -> None:
+        """Forget a channel, unless a newer one has its place."""
+        if self._open.get(channel.topic) is channel:
+            del self._open[channel.topic]
+
+    def close_all(self) -> None:
+        """Close every channel: the server stops."""
+        for channel in list(self._open.values()):
+            channel.close(WSCloseCode.GOING_AWAY)
+
+    def reply_entry(self, topic: str) -> Entry | None:
+        """The entry for a reply under a wire topic, `aws.ssm.sendCommand…`."""
+        return next((entry for prefix, entry in self._replies.items() if topic.startswith(prefix)), None)
+
+    def submit(self, entry: Entry, context: Context, request: Any, done: Callable[[Any], None]) -> None:
+        """Run an entry; `done` is called on the loop after the commit."""
+        self.runner.submit(entry, context, request, done)
+
+
+class NodeChannel(WSListener):  # type: ignore[misc]
+    """One node's control channel: token first, then jobs out and acknowledgements and replies in."""
+
+    __slots__ = ("_again", "_channels", "_check_token", "_looking", "_protocol", "_transport", "context", "epoch", "topic")
+
+    def __init__(self, channels: Channels, context: Context, check_token: Callable[[str], bool]) -> None:
+        self._channels = channels
+        self.context = context
+        self._check_token = check_token
+        self._protocol = ServerControlChannel()
+        self._transport: WSTransport | None = None
+        self.epoch = 0
+        self.topic = node_topic(context.account, context.region, context.caller.node_id)
+        self._looking = False
+        self._again = False
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """The upgrade is answered."""
+        self._transport = transport
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """A message of the node; pings are answered below us."""
+        try:
+            if frame.msg_type == WSMsgType.BINARY:
+                self._receive(frame.get_payload_as_bytes())
+            elif frame.msg_type == WSMsgType.TEXT:
+                self._open(frame.get_payload_as_utf8_text())
+            elif frame.msg_type == WSMsgType.CLOSE:
+                transport.send_close(frame.get_close_code())
+                transport.disconnect()
+        except (RemoteProtocolError, UnicodeDecodeError) as fault:
+            log.info("channel closed", extra={"fields": {"node": self.context.caller.node_id, "reason": str(fault)[:200]}})
+            self.close(WSCloseCode.PROTOCOL_ERROR)
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """The connection is gone."""
+        self._transport = None
+        self._channels.closed(self)
+        if self.epoch:
+            self._channels.submit(LEAVE, self.context, (self.context.caller.node_id, self.epoch), _ignore)
+
+    def close(self, code: WSCloseCode) -> None:
+        """Close from our side."""
+        if self._transport is not None:
+            self._transport.send_close(code)
+            self._transport.disconnect()
+
+    def look(self) -> None:
+        """Take from the mailbox what may go out; one look at a time, a wake meanwhile causes another."""
+        if not self.epoch or self._transport is None:
+            return
+        if self._looking:
+            self._again = True
+            return
+        self._looking = True
+        self._channels.submit(self._channels.take, self.context, (self.context.caller.node_id, self.epoch), self._send)
+
+    def _open(self, text: str) -> None:
+        opened = self._protocol.receive_text(text)
+        if not self._check_token(opened.token):
+            self.close(WSCloseCode.POLICY_VIOLATION)
+            return
+        request = (self.context.caller.node_id, self._channels.server_id, opened.agent_version[:32])
+        self._channels.submit(CONNECT, self.context, request, self._connected)
+
+    def _connected(self, outcome: Any) -> None:
+        if isinstance(outcome, BaseException) or self._transport is None:
+            self.close(WSCloseCode.TRY_AGAIN_LATER)
+            return
+        self.epoch = outcome
+        self._channels.opened(self)
+        self.look()
+
+    def _send(self, outcome: Any) -> None:
+        self._looking = False
+        if isinstance(outcome, BaseException):
+            log.error("mailbox not read", exc_info=outcome)
+            return
+        if self._transport is None:
+            return
+        if outcome is None:
+            self.close(WSCloseCode.GOING_AWAY)
+            return
+        now_ms = time.time_ns() // 1_000_000
+        for message in outcome:
+            frame = self._protocol.send_job(
+                message.message_id, message.topic, message.content, message_id=uuid.uuid4(), now_ms=now_ms
+            )
+            self._transport.send(WSMsgType.BINARY, frame)
+        if self._again:
+            self._again = False
+            self.look()
+
+    def _receive(self, data: bytes) -> None:
+        event = self._protocol.receive_frame(data)
+        node_id = self.context.caller.node_id
+        if isinstance(event, JobReplied):
+            self._record(event)
+        elif isinstance(event, JobAcknowledged):
+            request = (node_id, event.job_id[:160], event.status_code, event.error_message[:500])
+            self._channels.submit(ACKNOWLEDGE, self.context, request, _ignore)
+        elif not isinstance(event, Ignored):
+            log.info("channel message not handled", extra={"fields": {"node": node_id, "kind": type(event).__name__}})
+
+    def _record(self, event: JobReplied) -> None:
+        entry = self._channels.reply_entry(event.topic)
+        message_id = event.message_id
+
+        def acknowledge(outcome: Any) -> None:
+            if isinstance(outcome, BaseException):
+                log.error("reply not stored", exc_info=outcome)
+                return
+            if self._transport is not None:
+                now_ms = time.time_ns() // 1_000_000
+                frame = self._protocol.acknowledge_reply(
+                    event.job_id, message_id, message_id=uuid.uuid4(), now_ms=now_ms
+                )
+                self._transport.send(WSMsgType.BINARY, frame)
+
+        if entry is None:
+            acknowledge(None)
+            return
+        reply = mailbox.Reply(self.context.caller.node_id, event.job_id[:160], str(message_id), event.content)
+        self._channels.submit(entry, self.context, reply, acknowledge)
+
+
+def _ignore(outcome: Any) -> None:
+    if isinstance(outcome, BaseException):
+        log.error("entry failed", exc_info=outcome)

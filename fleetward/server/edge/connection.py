@@ -1,0 +1,222 @@
+"""Connection: one TCP connection of the port, within limits of time and number.
+
+uvicorn's HTTP protocol does the parsing; added here are the limits that it does not know (time for a request's head,
+time without a byte of its body, connections per address that have not authenticated) and the hand-over to a WebSocket
+once the upgrade request has been authenticated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from picows import WSListener, WSUpgradeRequest
+from picows.picows import WSAutoPingStrategy, WSProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+log = logging.getLogger("fleetward.edge")
+
+WEBSOCKET_FRAME_LIMIT = 1024 * 1024
+WEBSOCKET_BUFFER_BYTES = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An upgrade that is refused: the HTTP answer instead of 101."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class Limits:
+    """What a connection may take; shared by all connections of a server."""
+
+    header_timeout: float
+    body_timeout: float
+    connections_per_address: int
+    strangers: Counter[str] = field(default_factory=Counter)
+    """Connections per address that have not authenticated yet."""
+
+
+Upgrade = Callable[[dict[str, Any]], Awaitable[WSListener | Rejection]]
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's connection with our limits. `config.fleetward_limits` and `config.fleetward_upgrade` come from http.py."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._limits: Limits = self.config.fleetward_limits  # type: ignore[attr-defined]
+        self._upgrade: Upgrade = self.config.fleetward_upgrade  # type: ignore[attr-defined]
+        self._timer: asyncio.TimerHandle | None = None
+        self._stranger = False
+        self._address = ""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count the address, start the clock for the first request's head."""
+        super().connection_made(transport)
+        self._address = self.client[0] if self.client else ""
+        self._limits.strangers[self._address] += 1
+        self._stranger = True
+        if self._limits.strangers[self._address] > self._limits.connections_per_address:
+            transport.abort()
+            return
+        self._arm(self._limits.header_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of the address and the clock."""
+        self._disarm()
+        self.mark_authenticated()
+        super().connection_lost(exc)
+
+    def mark_authenticated(self) -> None:
+        """The peer has proven who it is: it no longer counts against its address."""
+        if self._stranger:
+            self._stranger = False
+            self._limits.strangers[self._address] -= 1
+            if self._limits.strangers[self._address] <= 0:
+                del self._limits.strangers[self._address]
+
+    def on_message_begin(self) -> None:
+        """A request begins: its head must be complete in time."""
+        super().on_message_begin()
+        self._arm(self._limits.header_timeout)
+        self.scope["fleetward.connection"] = self  # type: ignore[typeddict-unknown-key]
+
+    def on_headers_complete(self) -> None:
+        """The head is there: now the body must keep coming."""
+        super().on_headers_complete()
+        self._arm(self._limits.body_timeout)
+
+    def on_body(self, body: bytes) -> None:
+        """Bytes of a body came: more must follow in time."""
+        super().on_body(body)
+        if self._timer is not None:
+            self._arm(self._limits.body_timeout)
+
+    def on_message_complete(self) -> None:
+        """The request is complete; the answer may take its time."""
+        self._disarm()
+        super().on_message_complete()
+
+    def _should_upgrade_to_ws(self) -> bool:
+        return True
+
+    def handle_websocket_upgrade(self) -> None:
+        """Authenticate first, answer 101 or the refusal after."""
+        self._disarm()
+        self.connections.discard(self)
+        scope = {
+            "method": self.scope["method"],
+            "url": bytes(self.url),
+            "headers": list(self.headers),
+            "client": self.client,
+            "scheme": self.scheme,
+            "connection": self,
+        }
+        task = self.loop.create_task(self._finish_upgrade(scope))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _finish_upgrade(self, scope: dict[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(self._limits.header_timeout):
+                outcome = await self._upgrade(scope)
+        except Exception:
+            log.exception("websocket upgrade failed")
+            outcome = Rejection(500, "text/plain", b"The server failed.")
+        if self.transport.is_closing():
+            return
+        if isinstance(outcome, Rejection):
+            self._reject(outcome)
+            return
+        self.mark_authenticated()
+        head = b"".join(b"%s: %s\r\n" % pair for pair in scope["headers"])
+        request = b"%s %s HTTP/1.1\r\n%s\r\n" % (scope["method"].encode(), scope["url"], head)
+        hand_over(self.transport, outcome, request)
+
+    def _reject(self, rejection: Rejection) -> None:
+        head = (
+            f"HTTP/1.1 {rejection.status} Refused\r\ncontent-type: {rejection.content_type}\r\n"
+            f"content-length: {len(rejection.body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + rejection.body)
+        self.transport.close()
+
+    def _arm(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, self._too_slow)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        if self.transport is None or self.transport.is_closing():
+            return
+        if self.cycle is None or not self.cycle.response_started:
+            body = b"The request came too slowly."
+            self.transport.write(
+                b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n"
+                b"connection: close\r\n\r\n%s" % (len(body), body)
+            )
+        self.transport.close()
+
+
+class _Quiet:
+    """A logger for picows that costs nothing per connection."""
+
+    name = "picows"
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  (the interface of logging.Logger)
+        return False
+
+    def log(self, *arguments: Any, **named: Any) -> None: ...
+
+    debug = info = warning = error = exception = log
+
+
+_QUIET = _Quiet()
+
+
+def hand_over(transport: asyncio.Transport, listener: WSListener, request: bytes) -> None:
+    """Make the connection a WebSocket: picows answers the upgrade `request` and talks to `listener` from now on."""
+
+    def chosen(_: WSUpgradeRequest) -> WSListener:
+        return listener
+
+    protocol = WSProtocol(
+        None,
+        None,
+        False,
+        chosen,
+        _QUIET,
+        True,
+        5.0,
+        False,
+        20.0,
+        20.0,
+        WSAutoPingStrategy.PING_WHEN_IDLE,
+        True,
+        WEBSOCKET_FRAME_LIMIT,
+        None,
+        WEBSOCKET_BUFFER_BYTES,
+    )
+    protocol.connection_made(transport)
+    offset = 0
+    while offset < len(request):
+        buffer = protocol.get_buffer(-1)
+        taken = min(len(buffer), len(request) - offset)
+        buffer[:taken] = request[offset : offset + taken]
+        offset += taken
+        protocol.buffer_updated(taken)
+    transport.set_protocol(protocol)

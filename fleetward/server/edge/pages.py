@@ -1,0 +1,127 @@
+"""Pages: the paths of the port that are not API calls: health, our CA, outputs in full."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+from urllib.parse import unquote
+
+from fleetward.server.call import service_context
+from fleetward.server.edge.http import TEXT
+from fleetward.server.edge.identities import nothing
+from fleetward.server.edge.pipeline import Exchange, Pipeline, Response
+from fleetward.server.errors import InvalidSignatureException, ValidationException
+from fleetward.server.ports import Objects
+from fleetward.server.service import Entry
+from fleetward.server.settings import Settings
+from fleetward.server.ssm.run_command import outputs
+
+PING = Entry("readyz", nothing, reads=True)
+EXPECTED = Entry("outputs.expected", outputs.expected, reads=True)
+STORED = Entry("outputs.stored", outputs.stored, audit=False)
+
+OUTPUTS = "/_fleetward/outputs/"
+PIECE = 256 * 1024
+PART_LIMIT = 16 * 1024 * 1024
+BYTES = (
+    ("content-type", "application/octet-stream"),
+    ("content-disposition", "attachment"),
+    ("x-content-type-options", "nosniff"),
+)
+
+
+class Pages:
+    """Their functions, with what they need."""
+
+    def __init__(self, *, pipeline: Pipeline, objects: Objects, settings: Settings, ca: Path | None) -> None:
+        self._pipeline = pipeline
+        self._objects = objects
+        self._settings = settings
+        self._ca = ca
+        self.stopping = False
+
+    async def healthz(self, exchange: Exchange) -> Response:
+        """The process runs."""
+        return Response(200, TEXT, b"ok\n")
+
+    async def readyz(self, exchange: Exchange) -> Response:
+        """The store answers and the server is not stopping."""
+        home = service_context(self._settings.account, self._settings.default_region)
+        try:
+            async with asyncio.timeout(2):
+                await self._pipeline.call(PING, home, {})
+        except Exception:
+            return Response(503, TEXT, b"the store does not answer\n")
+        if self.stopping:
+            return Response(503, TEXT, b"stopping\n")
+        return Response(200, TEXT, b"ready\n")
+
+    async def ca(self, exchange: Exchange) -> Response:
+        """Our CA's certificate; whoever fetches it compares its hash before trusting it."""
+        if self._ca is None:
+            return Response(404, TEXT, b"This server uses a certificate of its operator's.\n")
+        return Response(200, (("content-type", "application/x-pem-file"),), self._ca.read_bytes())
+
+    async def outputs(self, exchange: Exchange) -> Response:
+        """PUT by a node: keep a stream in full. GET by an operator: read it, from `offset` on."""
+        if exchange.method == "PUT":
+            return await self._store(exchange)
+        if exchange.method == "GET":
+            return await self._read(exchange)
+        return Response(405, TEXT, b"GET or PUT\n")
+
+    async def _store(self, exchange: Exchange) -> Response:
+        command_id, step, stream = _parts(exchange, 3)
+        await self._pipeline.enter(exchange, "ec2messages", "SendReply")
+        assert exchange.context is not None
+        assert exchange.claim is not None
+        context = exchange.context
+        request = {"command_id": command_id, "step": step, "stream": stream}
+        await self._pipeline.call(EXPECTED, context, request)
+        key = outputs.object_key(context.account, context.region, command_id, context.caller.node_id, step, stream)
+        with tempfile.TemporaryFile() as file:
+            digest, size = hashlib.sha256(), 0
+            async for chunk in exchange.chunks(outputs.OUTPUT_LIMIT):
+                digest.update(chunk)
+                size += len(chunk)
+                await asyncio.to_thread(file.write, chunk)
+            if digest.hexdigest() != exchange.claim.payload_hash:
+                raise InvalidSignatureException("The body is not the one that was signed.")
+            file.seek(0)
+            await asyncio.to_thread(self._objects.put, key, _pieces(file))
+        await self._pipeline.call(STORED, context, {**request, "key": key, "size_bytes": size})
+        return Response(200, TEXT, b"")
+
+    async def _read(self, exchange: Exchange) -> Response:
+        command_id, node_id, step, stream = _parts(exchange, 4)
+        await self._pipeline.enter(exchange, "fleetward", "LocateCommandOutput")
+        exchange.request = {"CommandId": command_id, "InstanceId": node_id, "Step": step, "Stream": stream}
+        await self._pipeline.validate(exchange)
+        await self._pipeline.run(exchange)
+        start = _offset(exchange)
+        body = await asyncio.to_thread(self._objects.get, exchange.result["Key"], start, start + PART_LIMIT)
+        size = ("x-fleetward-size", str(exchange.result["Size"]))
+        return Response(200, (*BYTES, size), body)
+
+
+def _parts(exchange: Exchange, number: int) -> list[str]:
+    parts = [unquote(part) for part in exchange.path.removeprefix(OUTPUTS).split("/")]
+    if len(parts) != number or any(not part or part in (".", "..") or "/" in part or len(part) > 128 for part in parts):
+        raise ValidationException("The path of an output is not of this form.")
+    return parts
+
+
+def _offset(exchange: Exchange) -> int:
+    name, _, value = exchange.query.partition("=")
+    return int(value) if name == "offset" and value.isdigit() and len(value) < 12 else 0
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    while piece := file.read(PIECE):
+        yield piece
+
+

@@ -1,0 +1,484 @@
+"""Pipeline: the stages that every API request passes, in order.
+
+    route -> identify -> receive -> authenticate -> throttle -> parse -> admit -> validate -> run -> render
+
+Each stage is a function that fills in more of the Exchange or raises an AwsError; `answer` runs the list and renders
+what came out, result or error, in the protocol that was asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fleetward.protocol import sigv4
+from fleetward.protocol.api import aws_json, query, rest, rest_json, validate
+from fleetward.protocol.api.model import Operation, SerializationFault, ServiceModel, UnknownOperation
+from fleetward.server import errors
+from fleetward.server.call import Caller, Context
+from fleetward.server.edge.identities import Identities, Identity
+from fleetward.server.edge.throttle import Throttle
+from fleetward.server.edge.waits import Waits
+from fleetward.server.errors import AwsError
+from fleetward.server.iam import evaluate
+from fleetward.server.service import Entry, Runner, Service, Wait, check_audience
+
+log = logging.getLogger("fleetward.edge")
+
+TARGETS = {
+    "AmazonSSM": "ssm",
+    "Fleetward": "fleetward",
+    "EC2WindowsMessageDeliveryService": "ec2messages",
+}
+SLOWEST_WAIT = timedelta(seconds=30)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request on its way through the stages."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    source_ip: str
+    secure: bool
+    request_id: str
+    chunks: Callable[[int], AsyncIterator[bytes]]
+    """Reads the body piece by piece, refusing more than that many bytes."""
+    mark_authenticated: Callable[[], None]
+    service: ServiceModel | None = None
+    operation: Operation | None = None
+    entry: Entry | None = None
+    claim: sigv4.Claim | None = None
+    identity: Identity | None = None
+    body: bytes = b""
+    form: dict[str, str] = field(default_factory=dict)
+    context: Context | None = None
+    request: dict[str, Any] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+    async def receive(self, limit: int) -> bytes:
+        """The whole body, at most `limit` bytes."""
+        return b"".join([chunk async for chunk in self.chunks(limit)])
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What goes back: status, headers and body."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class Pipeline:
+    """The stages with what they need; one per server."""
+
+    def __init__(
+        self,
+        *,
+        runner: Runner,
+        services: Mapping[str, Service],
+        models: Mapping[str, ServiceModel],
+        identities: Identities,
+        waits: Waits,
+        deny: Callable[[Context, Entry, Any, AwsError], None],
+        audit_read: Callable[[Context, Entry, Any], None],
+    ) -> None:
+        self._runner = runner
+        self._services = services
+        self._models = models
+        self._identities = identities
+        self._waits = waits
+        self._deny = deny
+        self._audit_read = audit_read
+        settings = runner.settings
+        self._principals = Throttle(settings.requests_per_principal, settings.requests_per_principal * 5)
+        self._nodes = Throttle(settings.requests_per_node, settings.requests_per_node * 10)
+        self._stages: tuple[Callable[[Exchange], Awaitable[None]], ...] = (
+            self.route,
+            self.identify,
+            self.receive,
+            self.authenticate,
+            self.throttle,
+            self.parse,
+            self.admit,
+            self.validate,
+            self.run,
+        )
+
+    async def answer(self, exchange: Exchange) -> Response:
+        """Run the stages and render the outcome."""
+        started = time.perf_counter()
+        fault: AwsError | None = None
+        try:
+            for stage in self._stages:
+                await stage(exchange)
+        except AwsError as refusal:
+            fault = refusal
+        except UnknownOperation:
+            fault = errors.UnknownOperationException("There is no operation with this method and path.")
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("request failed", extra={"fields": {"request_id": exchange.request_id}})
+            fault = errors.InternalServerError(f"The server failed; its log knows the request as {exchange.request_id}.")
+        if exchange.context is not None and exchange.entry is not None:
+            self._audit(exchange, fault)
+        response = render(exchange, fault)
+        self._log(exchange, response, fault, time.perf_counter() - started)
+        return response
+
+    async def route(self, exchange: Exchange) -> None:
+        """Find service, operation and entry by X-Amz-Target, path or query form."""
+        name = _service_of(exchange)
+        model, service = self._models[name], self._services[name]
+        exchange.service = model
+        if model.protocol == "query":
+            exchange.body = await exchange.receive(self._runner.settings.anonymous_limit)
+            exchange.form = _form(exchange)
+            operation = exchange.form.get("Action", "")
+        elif model.protocol == "json":
+            operation = exchange.headers["x-amz-target"].partition(".")[2]
+        else:
+            operation = _rest_operation(model, exchange)
+        entry = service.operations.get(operation)
+        if operation not in model.operations:
+            raise errors.UnknownOperationException(f"There is no operation {operation[:100]!r} in {name}.")
+        exchange.operation = model.operations[operation]
+        if entry is None:
+            raise errors.UnknownOperationException(f"{operation} is not offered by this server yet.")
+        exchange.entry = entry
+
+    async def identify(self, exchange: Exchange) -> None:
+        """Find out who claims to have signed, and with what the claim is checked."""
+        assert exchange.entry is not None
+        settings = self._runner.settings
+        try:
+            claim = sigv4.parse_claim(exchange.method, exchange.path, exchange.query, exchange.headers)
+        except sigv4.SignatureFault as fault:
+            raise signature_error(fault) from fault
+        if claim is None:
+            if exchange.entry.audience != "anyone":
+                raise errors.MissingAuthenticationTokenException("The request carries no signature.")
+            caller = Caller(kind="anonymous", arn="anonymous", account=settings.account)
+            exchange.context = self._context(exchange, caller, settings.default_region)
+            return
+        if claim.region not in settings.region:
+            raise errors.InvalidSignatureException(
+                f"Credential should be scoped to a region served here: {', '.join(settings.region)}; not {claim.region[:64]!r}."
+            )
+        assert exchange.service is not None
+        if claim.service != exchange.service.signing_name:
+            raise errors.InvalidSignatureException(
+                f"Credential should be scoped to the service {exchange.service.signing_name!r}, not {claim.service[:64]!r}."
+            )
+        exchange.claim = claim
+        exchange.identity = await self._identities.of(claim, claim.session_token, self._runner.clock.now())
+
+    async def receive(self, exchange: Exchange) -> None:
+        """Read the body; strangers may send less."""
+        if exchange.form:
+            return
+        settings = self._runner.settings
+        known = exchange.identity is not None
+        exchange.body = await exchange.receive(settings.request_limit if known else settings.anonymous_limit)
+
+    async def authenticate(self, exchange: Exchange) -> None:
+        """Check the signature over all that was received."""
+        claim, identity, entry = exchange.claim, exchange.identity, exchange.entry
+        if claim is None:
+            return
+        assert identity is not None
+        assert entry is not None
+        try:
+            key = self._verify(exchange, claim, identity)
+        except AwsError:
+            if not claim.is_rsa:
+                raise
+            # the node may have changed its key within the second that the old one is remembered
+            self._identities.forget()
+            identity = await self._identities.of(claim, claim.session_token, self._runner.clock.now())
+            key = self._verify(exchange, claim, identity)
+        if claim.is_rsa != (entry.signature == "rsa"):
+            raise errors.UnrecognizedClientException("This operation is not called with this kind of key.")
+        exchange.mark_authenticated()
+        caller = identity.caller
+        if key > 0:  # signed with a rotated-out key: good for re-keying alone
+            caller = replace(caller, context={**caller.context, "fleetward:PreviousKey": "true"})
+        exchange.context = self._context(exchange, caller, claim.region)
+
+    async def enter(self, exchange: Exchange, service: str, operation: str) -> None:
+        """For paths that are not API calls: identify and authenticate as for an operation, without reading the body.
+
+        The body's hash is then the one that the caller announced and signed (`X-Amz-Content-Sha256`).
+        """
+        exchange.service = self._models[service]
+        exchange.operation = exchange.service.operations.get(operation)
+        exchange.entry = self._services[service].operations[operation]
+        await self.identify(exchange)
+        await self.authenticate(exchange)
+        await self.throttle(exchange)
+        await self.admit(exchange)
+
+    def _verify(self, exchange: Exchange, claim: sigv4.Claim, identity: Identity) -> int:
+        """Which of the identity's keys fits; raises when none does."""
+        now = self._runner.clock.now()
+        skew = timedelta(seconds=self._runner.settings.clock_skew)
+        signed: dict[str, Any] = {
+            "method": exchange.method,
+            "raw_path": exchange.path,
+            "query_string": exchange.query,
+            "headers": exchange.headers,
+            "body_hash_hex": self._body_hash(exchange, claim),
+            "now": now,
+            "skew": skew,
+        }
+        try:
+            if not claim.is_rsa:
+                sigv4.verify(claim, identity.secret, **signed)
+                return 0
+            for number, public_key in enumerate(identity.public_keys):
+                try:
+                    sigv4.verify_rsa(claim, public_key, **signed)
+                    return number
+                except sigv4.SignatureFault:
+                    if number + 1 == len(identity.public_keys):
+                        raise
+        except sigv4.SignatureFault as fault:
+            raise signature_error(fault) from fault
+        raise errors.UnrecognizedClientException("The node has no key.")
+
+    def _body_hash(self, exchange: Exchange, claim: sigv4.Claim) -> str:
+        announced = claim.payload_hash
+        if exchange.path.startswith("/_fleetward/") and announced and not exchange.body:
+            return announced
+        return hashlib.sha256(exchange.body).hexdigest()
+
+    def _context(self, exchange: Exchange, caller: Caller, region: str) -> Context:
+        keys = {
+            **caller.context,
+            "aws:SourceIp": exchange.source_ip,
+            "aws:SecureTransport": "true" if exchange.secure else "false",
+            "aws:CurrentTime": self._runner.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "aws:RequestedRegion": region,
+        }
+        return Context(
+            account=caller.account,
+            region=region,
+            caller=replace(caller, context=keys) if caller.policies is not None else caller,
+            request_id=exchange.request_id,
+            source_ip=exchange.source_ip,
+            user_agent=exchange.headers.get("user-agent", ""),
+        )
+
+    async def throttle(self, exchange: Exchange) -> None:
+        """Take a token of the principal's or node's bucket."""
+        assert exchange.context is not None
+        caller = exchange.context.caller
+        if caller.kind == "anonymous":
+            bucket, name = self._nodes, exchange.source_ip
+        elif caller.kind == "node":
+            bucket, name = self._nodes, caller.node_id
+        else:
+            bucket, name = self._principals, caller.arn
+        if not bucket.allows(name, time.monotonic()):
+            raise errors.ThrottlingException("Rate exceeded")
+
+    async def parse(self, exchange: Exchange) -> None:
+        """Read the body as the operation's input."""
+        assert exchange.service is not None
+        assert exchange.operation is not None
+        try:
+            if exchange.service.protocol == "json":
+                exchange.request = aws_json.parse_request(exchange.operation, exchange.body)
+            elif exchange.service.protocol == "query":
+                exchange.request = query.parse_request(exchange.service, list(exchange.form.items()))[1]
+            else:
+                _, exchange.request = rest_json.parse_request(
+                    exchange.service,
+                    exchange.method,
+                    exchange.path,
+                    _pairs(exchange.query),
+                    exchange.headers,
+                    exchange.body,
+                )
+        except SerializationFault as fault:
+            raise errors.SerializationException(fault.message) from fault
+
+    async def admit(self, exchange: Exchange) -> None:
+        """Refuse whoever could not do this on any resource, before saying what is wrong with the request."""
+        assert exchange.context is not None
+        assert exchange.entry is not None
+        caller = exchange.context.caller
+        check_audience(exchange.entry, caller.kind)
+        if caller.policies is not None and not evaluate.may_grant(caller.policies, exchange.entry.action):
+            decision = evaluate.decide(caller.policies, evaluate.Request(exchange.entry.action, "*", caller.context))
+            raise errors.AccessDeniedException(
+                evaluate.denied_message(caller.arn, exchange.entry.action, "*", decision)
+            )
+
+    async def validate(self, exchange: Exchange) -> None:
+        """Check the input against the model's constraints."""
+        assert exchange.operation is not None
+        if exchange.operation.input is None:
+            return
+        violations = validate.check(exchange.operation.input, exchange.request)
+        if violations:
+            raise errors.ValidationException(validate.faults_message(violations))
+
+    async def run(self, exchange: Exchange) -> None:
+        """Authorize and run the entry in its transaction; park it while it asks to wait."""
+        assert exchange.context is not None
+        assert exchange.entry is not None
+        since = self._runner.clock.now()
+        last = since + SLOWEST_WAIT
+        while True:
+            output = await self.call(exchange.entry, exchange.context, exchange.request)
+            if not isinstance(output, Wait):
+                exchange.result = output or {}
+                return
+            if self._waits.closed:
+                raise errors.ServiceUnavailableException("The server is stopping; ask again.")
+            exchange.context = replace(exchange.context, waiting_since=since)
+            now = self._runner.clock.now()
+            await self._waits.sleep(output.topic, (min(output.until, last) - now).total_seconds())
+            if exchange.claim is not None and exchange.claim.session_token:
+                await self._identities.of(exchange.claim, exchange.claim.session_token, self._runner.clock.now())
+
+    async def call(self, entry: Entry, context: Context, request: Any) -> Any:
+        """Run one entry and wait for its commit; raises what it raised."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Any) -> None:
+            if future.cancelled():
+                return
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self._runner.submit(entry, context, request, done)
+        return await future
+
+    def _audit(self, exchange: Exchange, fault: AwsError | None) -> None:
+        assert exchange.context is not None
+        assert exchange.entry is not None
+        if exchange.context.caller.kind == "node":
+            return
+        if isinstance(fault, errors.AccessDeniedException):
+            self._deny(exchange.context, exchange.entry, exchange.request, fault)
+        elif fault is None and exchange.entry.reads:
+            self._audit_read(exchange.context, exchange.entry, exchange.request)
+
+    def _log(self, exchange: Exchange, response: Response, fault: AwsError | None, seconds: float) -> None:
+        level = logging.INFO if response.status < 500 else logging.ERROR
+        if not log.isEnabledFor(level):
+            return
+        entry, context = exchange.entry, exchange.context
+        log.log(
+            level,
+            "request",
+            extra={
+                "fields": {
+                    "request_id": exchange.request_id,
+                    "operation": entry.name if entry is not None else "",
+                    "caller": context.caller.arn if context is not None else "",
+                    "source_ip": exchange.source_ip,
+                    "status": response.status,
+                    "error": fault.code if fault is not None else "",
+                    "ms": round(seconds * 1000, 2),
+                }
+            },
+        )
+
+
+def render(exchange: Exchange, fault: AwsError | None) -> Response:
+    """The answer in the protocol that was asked; unknown services get JSON."""
+    model, operation = exchange.service, exchange.operation
+    identity = (("x-amzn-requestid", exchange.request_id),)
+    if model is not None and model.protocol == "query":
+        if fault is not None:
+            side = "Receiver" if fault.status >= 500 else "Sender"
+            body = query.render_error(model, fault.code, fault.message, exchange.request_id, side)
+        else:
+            assert operation is not None
+            body = query.render_result(model, operation, exchange.result, exchange.request_id)
+        return Response(fault.status if fault else 200, (("content-type", "text/xml"), *identity), body)
+    if model is not None and model.protocol == "rest-json":
+        return _render_rest(model, exchange, fault, identity)
+    if fault is not None:
+        body = aws_json.render_error(fault.code, fault.message, fault.members)
+        headers = (("content-type", "application/x-amz-json-1.1"), ("x-amzn-errortype", fault.code), *identity)
+        return Response(fault.status, headers, body)
+    assert model is not None
+    assert operation is not None
+    body = aws_json.render_result(operation, exchange.result)
+    return Response(200, (("content-type", aws_json.content_type(model)), *identity), body)
+
+
+def _render_rest(
+    model: ServiceModel, exchange: Exchange, fault: AwsError | None, identity: tuple[tuple[str, str], ...]
+) -> Response:
+    if fault is not None:
+        status = 403 if isinstance(fault, errors.AccessDeniedException) else fault.status
+        rendered = rest_json.render_error(model, fault.code, fault.message, exchange.request_id, status)
+    else:
+        assert exchange.operation is not None
+        rendered = rest_json.render_result(model, exchange.operation, exchange.result)
+    return Response(rendered.status, (*rendered.headers.items(), *identity), rendered.body)
+
+
+def _service_of(exchange: Exchange) -> str:
+    target = exchange.headers.get("x-amz-target", "")
+    if target:
+        name = TARGETS.get(target.partition(".")[0].partition("_")[0])
+        if name is None:
+            raise errors.UnknownOperationException(f"There is no service for X-Amz-Target {target[:100]!r} here.")
+        return name
+    if exchange.path.startswith(("/v1/control-channel/", "/v1/data-channel/")):
+        return "ssmmessages"
+    if exchange.method == "POST" and exchange.path == "/":
+        kind = exchange.headers.get("content-type", "")
+        if kind.startswith("application/x-www-form-urlencoded"):
+            scope = exchange.headers.get("authorization", "").partition("Credential=")[2].partition(",")[0].split("/")
+            return "iam" if len(scope) > 3 and scope[3] == "iam" else "sts"
+    raise errors.UnknownOperationException(
+        "The request names no operation: it needs an X-Amz-Target header, a query form or a known path."
+    )
+
+
+def _rest_operation(model: ServiceModel, exchange: Exchange) -> str:
+    routes = rest.routes(model)
+    return routes.match(exchange.method, exchange.path, _pairs(exchange.query), exchange.headers)[0].name
+
+
+def _pairs(query_string: str) -> list[tuple[str, str]]:
+    return parse_qsl(query_string, keep_blank_values=True, max_num_fields=1000)
+
+
+def _form(exchange: Exchange) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(
+            exchange.body.decode(), keep_blank_values=True, strict_parsing=bool(exchange.body), max_num_fields=10_000
+        )
+    except (UnicodeDecodeError, ValueError) as fault:
+        raise errors.SerializationException("The body is not a readable form.") from fault
+    return dict(pairs) or {"Action": ""}
+
+
+def signature_error(fault: sigv4.SignatureFault) -> AwsError:
+    """The error of the API for a signature fault."""
+    kind = getattr(errors, fault.code, errors.InvalidSignatureException)
+    error: AwsError = kind(fault.message)
+    return error
+
+

@@ -1,0 +1,71 @@
+"""Upgrades: authenticate and authorize a WebSocket before it is answered, and choose who listens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from picows import WSListener
+
+from fleetward.server.edge.channels import Channels
+from fleetward.server.edge.connection import Rejection
+from fleetward.server.edge.http import App
+from fleetward.server.edge.pipeline import Exchange, Pipeline, render
+from fleetward.server.errors import AwsError, UnknownOperationException
+from fleetward.server.keys import KeyRing
+from fleetward.server.ssmmessages import token_opens
+
+CONTROL = "/v1/control-channel/"
+
+
+class Upgrades:
+    """Decides about upgrade requests."""
+
+    def __init__(self, *, app: App, pipeline: Pipeline, channels: Channels, keys: KeyRing) -> None:
+        self._app = app
+        self._pipeline = pipeline
+        self._channels = channels
+        self._keys = keys
+
+    async def __call__(self, scope: dict[str, Any]) -> WSListener | Rejection:
+        """A listener for the socket, or the HTTP answer that refuses it."""
+        raw_path, _, query = scope["url"].partition(b"?")
+        exchange = self._app.exchange(
+            {
+                "method": scope["method"],
+                "raw_path": raw_path,
+                "query_string": query,
+                "headers": scope["headers"],
+                "client": scope["client"],
+                "scheme": scope["scheme"],
+                "fleetward.connection": scope["connection"],
+            },
+            _no_body,
+        )
+        if not self._app.knows(exchange.headers.get("host", "")):
+            return Rejection(421, "text/plain", b"This server does not answer to that host name; see --name.\n")
+        try:
+            return await self._listener(exchange)
+        except AwsError as fault:
+            response = render(exchange, fault)
+            return Rejection(response.status, dict(response.headers).get("content-type", "text/plain"), response.body)
+
+    async def _listener(self, exchange: Exchange) -> WSListener:
+        if not exchange.path.startswith(CONTROL):
+            raise UnknownOperationException("There is no WebSocket at this path.")
+        await self._pipeline.enter(exchange, "ssmmessages", "OpenControlChannel")
+        node_id = exchange.path.removeprefix(CONTROL)
+        exchange.request = {"ChannelId": node_id}
+        await self._pipeline.run(exchange)
+        assert exchange.context is not None
+        context = exchange.context
+        return self._channels.listener(context, self._token_check(context.account, node_id))
+
+    def _token_check(self, account: str, node_id: str) -> Callable[[str], bool]:
+        return lambda token: token_opens(self._keys, token, account, node_id)
+
+
+async def _no_body() -> dict[str, Any]:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+

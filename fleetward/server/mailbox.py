@@ -1,0 +1,427 @@
+"""Mailbox: references to messages waiting for a node, and how each is accepted, repeated, given up.
+
+A row is a reference (kind, subject), rendered when it is sent. Its states:
+
+    waiting --taken--> sent --acknowledged--> accepted --answered--> (gone)
+       ^                 | no news: again after 3, 6, 12, 30 s; refused "busy": after a finished reply or 10 s
+       +-----------------+
+
+The control channel and the polling road take from the same rows, so a message goes out on whichever is there.
+At most four commands of one node are sent or accepted at a time; what is urgent (cancels, sessions) passes the queue.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    Row,
+    String,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
+
+from fleetward.server import presence
+from fleetward.server.call import Call, Sent, node_topic
+from fleetward.server.schema import UtcDateTime, metadata, tenant
+
+COMMANDS_AT_ONCE = 4
+REPEAT_AFTER = (3, 6, 12, 30)
+POLLED_AGAIN_AFTER = timedelta(seconds=10)
+BUSY_AGAIN_AFTER = timedelta(seconds=10)
+HOLD_AFTER_RECONNECT = timedelta(seconds=15)
+AGENT_REMEMBERS = timedelta(minutes=25)
+REPLIES_REMEMBERED = timedelta(hours=3)
+POLLING = -1
+"""The epoch that the polling road sends under."""
+
+
+class Lane(IntEnum):
+    """What goes first when several messages wait for one node."""
+
+    URGENT = 0
+    COMMAND = 1
+    ASSOCIATION = 2
+
+
+messages = Table(
+    "mailbox_messages",
+    metadata,
+    *tenant(),
+    Column("node_id", String(40), primary_key=True),
+    Column("message_id", String(160), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("subject", String(256), nullable=False),
+    Column("lane", Integer, nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("epoch", BigInteger, nullable=False, default=0),
+    Column("first_sent_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("due_at", UtcDateTime),  # when it may be sent (again); null once accepted
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("mailbox_messages_due", "due_at"),
+    Index("mailbox_messages_expiry", "expires_at"),
+)
+
+seen_replies = Table(
+    "mailbox_seen_replies",
+    metadata,
+    *tenant(),
+    Column("node_id", String(40), primary_key=True),
+    Column("message_id", String(40), primary_key=True),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Index("mailbox_seen_replies_at", "seen_at"),
+)
+
+_MESSAGE = (
+    messages.c.account_id == bindparam("account"),
+    messages.c.region == bindparam("in_region"),
+    messages.c.node_id == bindparam("node"),
+    messages.c.message_id == bindparam("message"),
+)
+POST = insert(messages)
+OF_NODES = (
+    select(messages)
+    .where(
+        messages.c.account_id == bindparam("account"),
+        messages.c.region == bindparam("in_region"),
+        messages.c.node_id.in_(bindparam("nodes", expanding=True)),
+    )
+    .order_by(messages.c.node_id, messages.c.lane, messages.c.created_at, messages.c.message_id)
+)
+SENT = (
+    update(messages)
+    .where(*_MESSAGE)
+    .values(
+        state="sent",
+        epoch=bindparam("to_epoch"),
+        first_sent_at=bindparam("first"),
+        attempts=bindparam("tries"),
+        due_at=bindparam("due"),
+    )
+)
+HOLD = update(messages).where(*_MESSAGE).values(due_at=bindparam("due"))
+ACCEPT = update(messages).where(*_MESSAGE).values(state="accepted", due_at=None)
+RETRY = update(messages).where(*_MESSAGE, messages.c.state == "sent").values(state="waiting", due_at=bindparam("due"))
+REMOVE = delete(messages).where(*_MESSAGE)
+REMOVE_NODE = delete(messages).where(
+    messages.c.account_id == bindparam("account"),
+    messages.c.region == bindparam("in_region"),
+    messages.c.node_id == bindparam("node"),
+)
+SUBJECTS_OF_NODE = select(messages.c.kind, messages.c.subject, messages.c.message_id).where(
+    messages.c.account_id == bindparam("account"),
+    messages.c.region == bindparam("in_region"),
+    messages.c.node_id == bindparam("node"),
+)
+DUE_NODES = (
+    select(messages.c.account_id, messages.c.region, messages.c.node_id)
+    .where(messages.c.due_at > bindparam("after"), messages.c.due_at <= bindparam("now"))
+    .distinct()
+    .limit(5000)
+)
+SEEN = select(seen_replies.c.node_id, seen_replies.c.message_id).where(
+    seen_replies.c.account_id == bindparam("account"),
+    seen_replies.c.region == bindparam("in_region"),
+    seen_replies.c.message_id.in_(bindparam("ids", expanding=True)),
+)
+REMEMBER = insert(seen_replies)
+FORGET_REPLIES = delete(seen_replies).where(seen_replies.c.seen_at < bindparam("before"))
+EXPIRE = delete(messages).where(messages.c.expires_at <= bindparam("now"))
+STATE_OF = select(messages.c.state, messages.c.first_sent_at).where(*_MESSAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A reference to be posted: `message_id` is the job id on the wire, unique for the node."""
+
+    node_id: str
+    message_id: str
+    kind: str
+    subject: str
+    expires_at: datetime
+    lane: Lane = Lane.COMMAND
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A rendered message, ready for either road."""
+
+    node_id: str
+    message_id: str
+    topic: str
+    content: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a renderer makes of a subject: the wire's topic and content; None content: nothing to send any more."""
+
+    topic: str
+    content: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a node reports about a job, by either road; `content` is JSON text as the agent wrote it."""
+
+    node_id: str
+    job_id: str
+    message_id: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Event: a message was sent, nobody knows whether it arrived, and it may not be sent again."""
+
+    node_id: str
+    kind: str
+    subject: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Event: the node refuses the message for good; `code` and `text` are its words."""
+
+    node_id: str
+    kind: str
+    subject: str
+    message_id: str
+    code: int
+    text: str
+
+
+Renderers = Callable[[str], Callable[[Call, Sequence[str]], dict[str, Rendered]]]
+
+
+def post(call: Call, posted: Sequence[Message]) -> None:
+    """Put references into mailboxes and wake their nodes."""
+    call.db.run(
+        POST,
+        [
+            {
+                **call.tenant,
+                "node_id": message.node_id,
+                "message_id": message.message_id,
+                "kind": message.kind,
+                "subject": message.subject,
+                "lane": int(message.lane),
+                "state": "waiting",
+                "epoch": 0,
+                "first_sent_at": None,
+                "attempts": 0,
+                "due_at": call.now,
+                "expires_at": message.expires_at,
+                "created_at": call.now,
+            }
+            for message in posted
+        ],
+    )
+    for message in posted:
+        call.wake_node(message.node_id)
+
+
+def withdraw(call: Call, pairs: Iterable[tuple[str, str]]) -> None:
+    """Take back messages `(node_id, message_id)`, sent or not."""
+    call.db.run(REMOVE, [_key(call, node_id, message_id) for node_id, message_id in pairs])
+
+
+def was_sent(call: Call, node_id: str, message_id: str) -> bool:
+    """Whether the node may have got the message already."""
+    row = call.db.first(STATE_OF, account=call.account, in_region=call.region, node=node_id, message=message_id)
+    return row is not None and row.first_sent_at is not None
+
+
+def clear(call: Call, node_id: str) -> Sequence[Row[Any]]:
+    """Remove everything waiting for a node that is leaving; returns what it was (kind, subject, message_id)."""
+    rows = call.db.all(SUBJECTS_OF_NODE, account=call.account, in_region=call.region, node=node_id)
+    call.db.run(REMOVE_NODE, {"account": call.account, "in_region": call.region, "node": node_id})
+    return rows
+
+
+def take(renderers: Renderers) -> Callable[[Call, Sequence[Sent]], list[list[Outgoing] | None]]:
+    """The batch entry `(node_id, epoch)` -> what to send now on that connection, each marked as sent.
+
+    None instead: the connection is no longer the node's newest (or the node is gone) and should be closed.
+    """
+
+    def entry(call: Call, members: Sequence[Sent]) -> list[list[Outgoing] | None]:
+        asked = {member.request[0]: member.request[1] for member in members}
+        scope = {"account": call.account, "in_region": call.region, "nodes": list(asked)}
+        current = {row.node_id: row for row in call.db.all(presence.CURRENT, **scope)}
+        stale_nodes = {
+            node_id
+            for node_id, epoch in asked.items()
+            if epoch != POLLING and (node_id not in current or current[node_id].epoch != epoch)
+        }
+        chosen = _choose(call, asked, current)
+        rendered = _render(call, renderers, chosen)
+        outgoing: dict[str, list[Outgoing]] = defaultdict(list)
+        sent, stale = [], []
+        for row in chosen:
+            message = rendered.get((row.kind, row.subject))
+            if message is None or message.content is None:
+                stale.append(_key(call, row.node_id, row.message_id))
+                continue
+            polling = asked[row.node_id] == POLLING
+            wait = POLLED_AGAIN_AFTER if polling else timedelta(seconds=REPEAT_AFTER[min(row.attempts, 3)])
+            sent.append(
+                {
+                    **_key(call, row.node_id, row.message_id),
+                    "to_epoch": asked[row.node_id],
+                    "first": row.first_sent_at or call.now,
+                    "tries": row.attempts + 1,
+                    "due": call.now + wait,
+                }
+            )
+            outgoing[row.node_id].append(
+                Outgoing(row.node_id, row.message_id, message.topic, message.content, row.created_at)
+            )
+        call.db.run(SENT, sent)
+        call.db.run(REMOVE, stale)
+        return [
+            None if member.request[0] in stale_nodes else outgoing.pop(member.request[0], []) for member in members
+        ]
+
+    return entry
+
+
+def _choose(call: Call, asked: dict[str, int], current: dict[str, Row[Any]]) -> list[Row[Any]]:
+    """The rows that may go out now, in order, at most four commands per node; others are held or given up."""
+    scope = {"account": call.account, "in_region": call.region, "nodes": list(asked)}
+    chosen, held, given_up = [], [], []
+    running: dict[str, int] = defaultdict(int)
+    rows = call.db.all(OF_NODES, **scope)
+    for row in rows:
+        if row.lane != Lane.URGENT and row.state in ("sent", "accepted"):
+            running[row.node_id] += 1
+    for row in rows:
+        connection = current.get(row.node_id)
+        epoch = asked[row.node_id]
+        if row.state == "accepted" or (epoch != POLLING and (connection is None or connection.epoch != epoch)):
+            continue
+        if row.state == "sent" and epoch != POLLING and row.epoch not in (epoch, POLLING) and connection is not None:
+            resume_at = connection.connected_at + HOLD_AFTER_RECONNECT
+            if call.now < resume_at:
+                if row.due_at is not None and row.due_at < resume_at:
+                    held.append({**_key(call, row.node_id, row.message_id), "due": resume_at})
+                continue
+        if row.due_at is not None and row.due_at > call.now:
+            continue
+        if row.state == "sent" and not _may_repeat(call, row, connection):
+            given_up.append(row)
+            continue
+        if row.state == "waiting":
+            if row.lane != Lane.URGENT and running[row.node_id] >= COMMANDS_AT_ONCE:
+                continue
+            if row.lane != Lane.URGENT:
+                running[row.node_id] += 1
+        chosen.append(row)
+    call.db.run(HOLD, held)
+    give_up(call, given_up)
+    return chosen
+
+
+def _may_repeat(call: Call, row: Row[Any], connection: Row[Any] | None) -> bool:
+    ours = connection is not None and connection.agent_version.startswith("fleetward")
+    return ours or row.first_sent_at is None or call.now - row.first_sent_at < AGENT_REMEMBERS
+
+
+def give_up(call: Call, rows: Sequence[Row[Any]]) -> None:
+    """Remove rows whose fate is unknown and tell their capabilities."""
+    call.db.run(REMOVE, [_key(call, row.node_id, row.message_id) for row in rows])
+    for row in rows:
+        call.emit(GivenUp(row.node_id, row.kind, row.subject, row.message_id))
+
+
+def _render(call: Call, renderers: Renderers, rows: Sequence[Row[Any]]) -> dict[tuple[str, str], Rendered]:
+    subjects: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in rows:
+        subjects[row.kind][row.subject] = None
+    return {
+        (kind, subject): message
+        for kind, of_kind in subjects.items()
+        for subject, message in renderers(kind)(call, list(of_kind)).items()
+    }
+
+
+def acknowledge(call: Call, members: Sequence[Sent]) -> list[None]:
+    """Batch entry: nodes accept or refuse, `(node_id, message_id, code, text)`; codes as in the agent's job ack."""
+    accepted, busy = [], []
+    for member in members:
+        node_id, message_id, code, text = member.request
+        if code in (200, 51405):
+            accepted.append(_key(call, node_id, message_id))
+        elif code in (51401, 51402):
+            busy.append({**_key(call, node_id, message_id), "due": call.now + BUSY_AGAIN_AFTER})
+        else:
+            _refuse(call, node_id, message_id, code, text)
+    call.db.run(ACCEPT, accepted)
+    call.db.run(RETRY, busy)
+    return [None] * len(members)
+
+
+def _refuse(call: Call, node_id: str, message_id: str, code: int, text: str) -> None:
+    rows = call.db.all(SUBJECTS_OF_NODE, account=call.account, in_region=call.region, node=node_id)
+    for row in rows:
+        if row.message_id == message_id:
+            call.db.run(REMOVE, _key(call, node_id, message_id))
+            call.emit(Refused(node_id, row.kind, row.subject, message_id, code, text))
+
+
+def accept(call: Call, pairs: Iterable[tuple[str, str]]) -> None:
+    """Any reply to a message `(node_id, message_id)` proves that it arrived."""
+    call.db.run(ACCEPT, [_key(call, node_id, message_id) for node_id, message_id in pairs])
+
+
+def finish(call: Call, pairs: Sequence[tuple[str, str]]) -> None:
+    """Messages `(node_id, message_id)` are answered: forget them and look for what waited behind."""
+    call.db.run(REMOVE, [_key(call, node_id, message_id) for node_id, message_id in pairs])
+    for node_id, _ in pairs:
+        call.wake_node(node_id)
+
+
+def fresh(call: Call, replies: Sequence[tuple[str, str]]) -> list[bool]:
+    """Which of the replies `(node_id, message_id)` have not been seen within three hours; they are now."""
+    ids = list({message_id for _, message_id in replies})
+    known = {tuple(row) for row in call.db.all(SEEN, account=call.account, in_region=call.region, ids=ids)}
+    answer, rows = [], []
+    for reply in replies:
+        answer.append(reply not in known)
+        if reply not in known:
+            known.add(reply)
+            rows.append({**call.tenant, "node_id": reply[0], "message_id": reply[1], "seen_at": call.now})
+    call.db.run(REMEMBER, rows)
+    return answer
+
+
+def due_nodes(call: Call, after: datetime) -> list[str]:
+    """Entry: topics of nodes with a message that became due since `after`."""
+    return [node_topic(*row) for row in call.db.all(DUE_NODES, after=after, now=call.now)]
+
+
+def expire(call: Call) -> None:
+    """Forget messages past their time, and replies seen more than three hours ago."""
+    call.db.run(EXPIRE, {"now": call.now})
+    call.db.run(FORGET_REPLIES, {"before": call.now - REPLIES_REMEMBERED})
+
+
+def _key(call: Call, node_id: str, message_id: str) -> dict[str, str]:
+    return {"account": call.account, "in_region": call.region, "node": node_id, "message": message_id}

@@ -1,0 +1,59 @@
+"""Fleetward's own operations, for what AWS's API has no word for: leaving, halting, outputs in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fleetward.server.call import Call, Resource
+from fleetward.server.service import Service
+from fleetward.server.ssm import nodes
+from fleetward.server.ssm.errors import InvocationDoesNotExist
+from fleetward.server.ssm.run_command import commands, outputs
+
+own = Service("fleetward")
+
+
+def _itself(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:
+    return (Resource(call.caller.arn),)
+
+
+@own.operation("Leave", resources=_itself, audience="node", signature="rsa", action="ssm:DeregisterManagedInstance")
+def leave(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The calling node deregisters itself."""
+    return nodes.deregister_managed_instance(call, {"InstanceId": call.caller.node_id})
+
+
+@own.operation("Halt", action="ssm:CancelCommand")
+def halt(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Hold every command back that is not on its node yet, in this account and region."""
+    return commands.halt(call, request.get("Reason", ""))
+
+
+@own.operation("Resume", action="ssm:SendCommand")
+def resume(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Let commands go again."""
+    commands.resume(call)
+    return {}
+
+
+@own.operation("DescribeHalt", reads=True, action="ssm:ListCommands")
+def describe_halt(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether commands are held back."""
+    halted = commands.halted(call)
+    return {"Halted": halted is not None, **(halted or {})}
+
+
+@own.operation("ListCommandOutputs", reads=True, action="ssm:GetCommandInvocation")
+def list_command_outputs(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Which streams of an invocation are kept in full."""
+    return {"Outputs": outputs.listed(call, request["CommandId"], request["InstanceId"])}
+
+
+@own.operation("LocateCommandOutput", reads=True, action="ssm:GetCommandInvocation", audit=True)
+def locate_command_output(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Where one stream lies; the edge reads it from there."""
+    found = outputs.find(call, request["CommandId"], request["InstanceId"], request["Step"], request["Stream"])
+    if found is None:
+        raise InvocationDoesNotExist("No full output is kept of this stream; see GetCommandInvocation.")
+    return {"Key": found[0], "Size": found[1]}

@@ -1,0 +1,90 @@
+"""Ports: what the core needs from the outside world. Each has two real implementations in backends/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+Outcome = Any
+"""What became of one unit: its result, or the exception it raised."""
+
+Body = Callable[[Connection, Sequence[Any]], Sequence[Outcome]]
+"""Runs units that arrived together, inside one savepoint: `(connection, inputs) -> one outcome per input`."""
+
+
+@dataclass(slots=True)
+class Unit:
+    """One piece of work for the store. Units with the same `body` object may run together as one batch."""
+
+    body: Body
+    argument: Any
+    done: Callable[[Outcome], None]
+    together: int = 1
+    """How many units of this body may share one run; 1 = always alone."""
+
+
+class Store(Protocol):
+    """Keeps rows. Writes are serialised and committed in groups; a unit is done only after its commit."""
+
+    dialect: str
+
+    def write(self, unit: Unit) -> None:
+        """Run `unit` on a writing connection; `unit.done` is called after the commit, from any thread."""
+
+    def read(self, unit: Unit) -> None:
+        """Run `unit` on a reading connection that sees all that was committed before."""
+
+    def close(self) -> None:
+        """Finish what is under way and let go of every connection."""
+
+
+class Bus(Protocol):
+    """Carries wakes between entries and servers. Losing one costs delay, never truth."""
+
+    def publish(self, topics: Sequence[str]) -> None:
+        """Tell every server, this one included, that something happened to `topics`. From any thread."""
+
+    def subscribe(self, receive: Callable[[Sequence[str]], None]) -> None:
+        """Have `receive` called with the topics of each publication, on the event loop's thread."""
+
+    async def start(self) -> None:
+        """Connect; keeps reconnecting by itself afterwards."""
+
+    async def stop(self) -> None:
+        """Disconnect."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """An object's key, size in bytes and time of last change."""
+
+    key: str
+    size_bytes: int
+    changed_at: datetime
+
+
+class Objects(Protocol):
+    """Keeps bytes under keys. Called outside transactions only, from worker threads."""
+
+    def put(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Store the bytes atomically under `key`, replacing; returns their number."""
+
+    def get(self, key: str, start: int = 0, end: int | None = None) -> bytes:
+        """The bytes from `start` up to `end`; raises KeyError when there is no such object."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens when there is none."""
+
+    def list(self, prefix: str) -> Iterable[ObjectInfo]:
+        """Every object whose key begins with `prefix`, in order of key."""
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    def now(self) -> datetime:
+        """The present, aware, in UTC."""

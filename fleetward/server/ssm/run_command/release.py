@@ -1,0 +1,340 @@
+"""Releasing: a command's job makes its invocations; rate control lets them go, errors and time stop them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row, bindparam, insert, select, update
+
+from fleetward.protocol.control_channel import job_id
+from fleetward.protocol.status import CommandStatus, InvocationStatus, release_count, resolve_share
+from fleetward.server import jobs, mailbox
+from fleetward.server.call import Call
+from fleetward.server.jobs import DONE, Job, Next
+from fleetward.server.ssm import nodes, ssm
+from fleetward.server.ssm.run_command import commands, table
+from fleetward.server.ssm.run_command.table import Tally
+
+CHUNK = 500
+OPEN = (InvocationStatus.PENDING.value, InvocationStatus.DELAYED.value)
+
+ADD_INVOCATION = insert(table.invocations)
+RESOLVE = (
+    update(table.commands)
+    .where(*table.THIS_COMMAND)
+    .values(
+        resolved=bindparam("is_resolved"),
+        target_count=bindparam("targets"),
+        concurrency_limit=bindparam("concurrency"),
+        error_limit=bindparam("errors"),
+    )
+)
+WAITING = (
+    select(table.invocations.c.node_id)
+    .where(
+        table.invocations.c.account_id == bindparam("account"),
+        table.invocations.c.region == bindparam("in_region"),
+        table.invocations.c.command_id == bindparam("command"),
+        table.invocations.c.released_at.is_(None),
+        table.invocations.c.ended_at.is_(None),
+    )
+    .order_by(table.invocations.c.node_id)
+    .limit(bindparam("most"))
+)
+RELEASE = update(table.invocations).where(*table.THIS_INVOCATION).values(released_at=bindparam("now"))
+CANCELLING = (
+    update(table.invocations).where(*table.THIS_INVOCATION).values(status=InvocationStatus.CANCELLING.value)
+)
+UNFINISHED = (
+    select(table.invocations)
+    .where(
+        table.invocations.c.account_id == bindparam("account"),
+        table.invocations.c.region == bindparam("in_region"),
+        table.invocations.c.command_id == bindparam("command"),
+        table.invocations.c.node_id > bindparam("after"),
+        table.invocations.c.ended_at.is_(None),
+    )
+    .order_by(table.invocations.c.node_id)
+    .limit(CHUNK)
+)
+OVERDUE = (
+    select(table.invocations)
+    .where(
+        table.invocations.c.account_id == bindparam("account"),
+        table.invocations.c.region == bindparam("in_region"),
+        table.invocations.c.due_at <= bindparam("now"),
+    )
+    .order_by(table.invocations.c.due_at)
+    .limit(CHUNK)
+)
+OVERDUE_TENANTS = (
+    select(table.invocations.c.account_id, table.invocations.c.region)
+    .where(table.invocations.c.due_at <= bindparam("now"))
+    .distinct()
+)
+UNFINISHED_COMMANDS = (
+    select(table.commands.c.command_id)
+    .where(
+        table.commands.c.account_id == bindparam("account"),
+        table.commands.c.region == bindparam("in_region"),
+        table.commands.c.command_id > bindparam("after"),
+        table.commands.c.status.in_(["Pending", "InProgress", "Delayed"]),
+    )
+    .order_by(table.commands.c.command_id)
+    .limit(100)
+)
+UNFINISHED_OF_NODE = select(table.invocations).where(
+    table.invocations.c.account_id == bindparam("account"),
+    table.invocations.c.region == bindparam("in_region"),
+    table.invocations.c.node_id == bindparam("node"),
+    table.invocations.c.ended_at.is_(None),
+)
+
+
+@ssm.job("command")
+def expand(call: Call, job: Job) -> Next:
+    """Make the invocations of a command, a chunk at a time, releasing as many as may go."""
+    row = table.lock(call, [job.key]).get(job.key)
+    if row is None or row.resolved:
+        return DONE
+    targets = commands.Targets(tuple(row.options["InstanceIds"]), tuple(row.options["Targets"]))
+    total = row.target_count
+    if job.step == "start":
+        total = nodes.count(call, targets.select_by())
+    concurrency = resolve_share(row.options.get("MaxConcurrency", "50"), max(total, 1), minimum=1)
+    errors = resolve_share(row.options.get("MaxErrors", "0"), max(total, 1))
+    found = nodes.select(call, targets.select_by(), job.state["after"], CHUNK)
+    known = job.state.get("known", 0) + len(found)
+    tally = Tally(row)
+    tally.concurrency, tally.error_limit = concurrency, errors
+    tally.resolved = len(found) < CHUNK
+    tally.target_count = known if tally.resolved else max(total, known)
+    call.db.run(
+        RESOLVE,
+        {
+            **table.key(call, row.command_id),
+            "is_resolved": tally.resolved,
+            "targets": tally.target_count,
+            "concurrency": concurrency,
+            "errors": errors,
+        },
+    )
+    _add(call, row, tally, found)
+    proceed(call, tally)
+    if tally.resolved:
+        return DONE
+    return Next("expand", {"after": found[-1].node_id, "known": known})
+
+
+def _add(call: Call, row: Row[Any], tally: Tally, found: Sequence[Row[Any]]) -> None:
+    """Rows for these nodes; those whose platform the document does not run on end at once."""
+    rows = []
+    for node in found:
+        fits = not node.platform_type or node.platform_type in row.platform_types
+        cancelled = row.cancelled
+        status = InvocationStatus.PENDING if fits else InvocationStatus.INVALID_PLATFORM
+        if cancelled and fits:
+            status = InvocationStatus.CANCELLED
+        over = status is not InvocationStatus.PENDING
+        if over:
+            tally.end(status, released=False)
+        rows.append(
+            {
+                **call.tenant,
+                "command_id": row.command_id,
+                "node_id": node.node_id,
+                "node_name": node.name or "",
+                "requested_at": row.requested_at,
+                "released_at": None,
+                "status": status.value,
+                "steps": {},
+                "trace": "",
+                "started_at": None,
+                "ended_at": call.now if over else None,
+                "due_at": None if over else row.deliver_until,
+            }
+        )
+    call.db.run(ADD_INVOCATION, rows)
+
+
+def proceed(call: Call, tally: Tally) -> None:
+    """Release what may go now, store the counters, and say so when the command has ended."""
+    release_next(call, tally)
+    status = tally.store(call)
+    if tally.stopped and tally.waiting > 0:
+        jobs.start(call, "command-stop", tally.row.command_id, {})
+    if tally.resolved and tally.ended_total >= tally.target_count:
+        call.emit(commands.CommandFinished(tally.row.command_id, CommandStatus(status)))
+
+
+def release_next(call: Call, tally: Tally) -> None:
+    """Post the next invocations of a command to their nodes, as many as rate control allows."""
+    if tally.cancelled or commands.halted(call) is not None:
+        return
+    number = release_count(tally.waiting, tally.running, tally.errors, tally.concurrency, tally.error_limit)
+    if number <= 0:
+        return
+    row = tally.row
+    most = min(number, CHUNK)
+    released = call.db.values(WAITING, **table.key(call, row.command_id), most=most)
+    call.db.run(RELEASE, [{**table.key(call, row.command_id, node_id), "now": call.now} for node_id in released])
+    mailbox.post(
+        call,
+        [
+            mailbox.Message(
+                node_id, job_id(row.command_id, node_id), "command", row.command_id, expires_at=row.deliver_until
+            )
+            for node_id in released
+        ],
+    )
+    tally.released += len(released)
+    if number > most and len(released) == most:
+        jobs.start(call, "command-release", row.command_id, {})
+
+
+@ssm.job("command-release")
+def release_more(call: Call, job: Job) -> Next:
+    """Go on releasing where one entry would have been too large."""
+    row = table.lock(call, [job.key]).get(job.key)
+    if row is not None:
+        proceed(call, Tally(row))
+    return DONE
+
+
+@ssm.job("command-resume")
+def resume(call: Call, job: Job) -> Next:
+    """After a halt: look at every unfinished command again."""
+    ids = call.db.values(UNFINISHED_COMMANDS, account=call.account, in_region=call.region, after=job.state["after"])
+    for row in table.lock(call, ids[:10]).values():
+        proceed(call, Tally(row))
+    return Next("start", {"after": ids[:10][-1]}) if ids else DONE
+
+
+@ssm.job("command-stop")
+def stop(call: Call, job: Job) -> Next:
+    """MaxErrors is exceeded: end what was not released yet as Terminated."""
+    row = table.lock(call, [job.key]).get(job.key)
+    if row is None:
+        return DONE
+    waiting = call.db.values(WAITING, **table.key(call, job.key), most=CHUNK)
+    tally = Tally(row)
+    _end(call, tally, waiting, InvocationStatus.TERMINATED, released=False)
+    status = tally.store(call)
+    if len(waiting) == CHUNK:
+        return Next("start", {})
+    if tally.resolved and tally.ended_total >= tally.target_count:
+        call.emit(commands.CommandFinished(job.key, CommandStatus(status)))
+    return DONE
+
+
+@ssm.job("command-cancel")
+def cancel(call: Call, job: Job) -> Next:
+    """Cancel what has not finished: unsent invocations at once, others by an order to their nodes."""
+    row = table.lock(call, [job.key]).get(job.key)
+    if row is None:
+        return DONE
+    chosen = job.state["nodes"]
+    if chosen:
+        found = [call.db.first(table.INVOCATION, **table.key(call, job.key, node_id)) for node_id in chosen]
+        unfinished = [each for each in found if each is not None and each.ended_at is None]
+    else:
+        unfinished = list(call.db.all(UNFINISHED, **table.key(call, job.key), after=job.state["after"]))
+    tally = Tally(row)
+    _cancel(call, tally, unfinished)
+    proceed(call, tally)
+    if chosen or len(unfinished) < CHUNK:
+        return DONE
+    return Next("start", {"nodes": [], "after": unfinished[-1].node_id})
+
+
+def _cancel(call: Call, tally: Tally, unfinished: Sequence[Row[Any]]) -> None:
+    command_id = tally.row.command_id
+    unreleased, unsent, sent = [], [], []
+    for each in unfinished:
+        if each.released_at is None:
+            unreleased.append(each.node_id)
+        elif each.status in OPEN and not mailbox.was_sent(call, each.node_id, job_id(command_id, each.node_id)):
+            unsent.append(each.node_id)
+        elif each.status != InvocationStatus.CANCELLING.value:
+            sent.append(each.node_id)
+    _end(call, tally, unreleased, InvocationStatus.CANCELLED, released=False)
+    _end(call, tally, unsent, InvocationStatus.CANCELLED, released=True)
+    mailbox.finish(call, [(node_id, job_id(command_id, node_id)) for node_id in unsent])
+    call.db.run(CANCELLING, [table.key(call, command_id, node_id) for node_id in sent])
+    mailbox.post(
+        call,
+        [
+            mailbox.Message(
+                node_id,
+                job_id(call.new_id(), node_id),
+                "cancel",
+                job_id(command_id, node_id),
+                expires_at=tally.row.expires_at,
+                lane=mailbox.Lane.URGENT,
+            )
+            for node_id in sent
+        ],
+    )
+
+
+def _end(call: Call, tally: Tally, node_ids: Sequence[str], status: InvocationStatus, *, released: bool) -> None:
+    table.end_invocations(call, [(tally.row.command_id, node_id, status) for node_id in node_ids])
+    if node_ids:
+        tally.end(status, released=released, number=len(node_ids))
+
+
+@ssm.timer(every=timedelta(seconds=15), due=OVERDUE_TENANTS)
+def time_out(call: Call) -> None:
+    """End what was not delivered, or never answered, in its time (only an agent can say ExecutionTimedOut)."""
+    overdue = call.db.all(OVERDUE, account=call.account, in_region=call.region, now=call.now)
+    end_unanswered(call, overdue, InvocationStatus.DELIVERY_TIMED_OUT)
+
+
+def end_unanswered(call: Call, rows: Sequence[Row[Any]], status: InvocationStatus) -> None:
+    """End invocations whose nodes will not tell any more, and let others go in their place."""
+    by_command: dict[str, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        by_command[row.command_id].append(row)
+    for command_id, command in table.lock(call, by_command).items():
+        tally = Tally(command)
+        for each in by_command[command_id]:
+            current = call.db.first(table.INVOCATION, **table.key(call, command_id, each.node_id))
+            if current is None or current.ended_at is not None:
+                continue
+            cancelling = current.status == InvocationStatus.CANCELLING.value
+            end = InvocationStatus.CANCELLED if cancelling else status
+            _end(call, tally, [each.node_id], end, released=current.released_at is not None)
+        mailbox.finish(call, [(each.node_id, job_id(command_id, each.node_id)) for each in by_command[command_id]])
+        proceed(call, tally)
+
+
+@ssm.reaction(mailbox.GivenUp)
+def give_up(call: Call, event: mailbox.GivenUp) -> None:
+    """A command was sent and nobody knows whether it arrived: Undeliverable, it may have run."""
+    if event.kind == "command":
+        row = call.db.first(table.INVOCATION, **table.key(call, event.subject, event.node_id))
+        if row is not None and row.ended_at is None:
+            end_unanswered(call, [row], InvocationStatus.UNDELIVERABLE)
+
+
+@ssm.reaction(mailbox.Refused)
+def refuse(call: Call, event: mailbox.Refused) -> None:
+    """The node refuses the command: Failed, with its reason."""
+    if event.kind == "command":
+        row = call.db.first(table.INVOCATION, **table.key(call, event.subject, event.node_id))
+        if row is not None and row.ended_at is None:
+            end_unanswered(call, [row], InvocationStatus.FAILED)
+            call.db.run(TRACE, {**table.key(call, event.subject, event.node_id), "text": f"{event.code} {event.text}"})
+
+
+@ssm.reaction(nodes.NodeLeft)
+def node_left(call: Call, event: nodes.NodeLeft) -> None:
+    """A node was deregistered: nothing reaches it any more."""
+    rows = call.db.all(UNFINISHED_OF_NODE, account=call.account, in_region=call.region, node=event.node_id)
+    end_unanswered(call, rows, InvocationStatus.UNDELIVERABLE)
+
+
+TRACE = update(table.invocations).where(*table.THIS_INVOCATION).values(trace=bindparam("text"))

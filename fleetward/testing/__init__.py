@@ -1,0 +1,1 @@
+"""Testing: what our tests and our users' tests build fleets from."""
