@@ -1,0 +1,122 @@
+"""Windows: the registry, PowerShell and the task scheduler. Not yet run on a real machine: docs/untested.md."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from fleetward.agent.platforms.posix import hashed, output_of
+
+if TYPE_CHECKING:
+    from fleetward.protocol.document.plan import PlatformType
+
+
+TASK = "FleetwardAgent"
+CURRENT_VERSION = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion"
+
+
+class Windows:
+    """Windows Server 2016, Windows 10 and later."""
+
+    platform_type: PlatformType = "Windows"
+
+    def name_and_version(self) -> tuple[str, str]:
+        """As the registry says it: ("Windows Server 2022 Standard", "10.0.20348")."""
+        name = _registry(CURRENT_VERSION, "ProductName") or "Windows"
+        build = _registry(CURRENT_VERSION, "CurrentBuildNumber")
+        major = _registry(CURRENT_VERSION, "CurrentMajorVersionNumber") or "10"
+        minor = _registry(CURRENT_VERSION, "CurrentMinorVersionNumber") or "0"
+        return name, f"{major}.{minor}.{build}"
+
+    def machine_id(self) -> str:
+        """The MachineGuid that every installation gets."""
+        return _registry(r"SOFTWARE\Microsoft\Cryptography", "MachineGuid")
+
+    def hardware(self) -> dict[str, str]:
+        """Hashes of machine id and processor."""
+        return {
+            "machine-id": hashed(self.machine_id()),
+            "processor-hash": hashed(os.environ.get("PROCESSOR_IDENTIFIER", "")),
+            "system-hash": hashed(_registry(r"HARDWARE\DESCRIPTION\System\BIOS", "SystemProductName")),
+        }
+
+    def boot_id(self) -> str:
+        """When the system was started."""
+        question = "(Get-CimInstance Win32_OperatingSystem).LastBootUpTime.ToFileTimeUtc()"
+        return output_of("powershell", "-NoProfile", "-NonInteractive", "-Command", question)
+
+    def reboot(self) -> None:
+        """By shutdown."""
+        subprocess.run(["shutdown", "/r", "/t", "0", "/f"], check=False, timeout=60, stdin=subprocess.DEVNULL)
+
+    def session_options(self) -> dict[str, Any]:
+        """A process group without a window."""
+        group, no_window = 0x0000_0200, 0x0800_0000  # CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW
+        return {"creationflags": group | no_window}
+
+    def kill_tree(self, pid: int) -> None:
+        """By taskkill, which follows the parents' ids."""
+        subprocess.run(["taskkill", "/T", "/F", "/PID", str(pid)], check=False, capture_output=True, timeout=60)
+
+    def process_mark(self, pid: int) -> str:
+        """When the process started."""
+        question = f"(Get-Process -Id {pid}).StartTime.ToFileTimeUtc()"
+        return output_of("powershell", "-NoProfile", "-NonInteractive", "-Command", question)
+
+    def lock(self, path: Path) -> IO[bytes] | None:
+        """A lock on the first byte."""
+        file = path.open("ab")
+        if sys.platform == "win32":
+            import msvcrt
+
+            try:
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            except OSError:
+                file.close()
+                return None
+        return file
+
+    def shell_command(self, script: Path) -> list[str]:
+        """There is no such action on Windows; documents skip it before it gets here."""
+        raise OSError("aws:runShellScript does not exist on Windows")
+
+    def powershell_command(self, script: Path, environment: Mapping[str, str]) -> list[str] | None:
+        """Windows PowerShell, which every Windows has."""
+        root = environment.get("SystemRoot", r"C:\Windows")
+        program = rf"{root}\System32\WindowsPowerShell\v1.0\powershell.exe"
+        return [program, "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Unrestricted", "-File", str(script)]
+
+    def install_service(self, command: list[str], folder: Path) -> str:
+        """A task that starts with the system, as SYSTEM, and runs without limit."""
+        line = subprocess.list2cmdline(command)
+        create = ["schtasks", "/Create", "/F", "/TN", TASK, "/SC", "ONSTART", "/RU", "SYSTEM", "/RL", "HIGHEST"]
+        for arguments in ([*create, "/TR", line], ["schtasks", "/Run", "/TN", TASK]):
+            done = subprocess.run(arguments, check=False, capture_output=True, text=True, timeout=60)
+            if done.returncode != 0:
+                raise OSError(f"schtasks: {done.stderr.strip()[:300]}")
+        subprocess.run(
+            ["icacls", str(folder), "/inheritance:r", "/grant:r", "SYSTEM:(OI)(CI)F"], check=False, timeout=60
+        )
+        return f"the task {TASK} starts with the system and is running"
+
+    def remove_service(self) -> None:
+        """End and delete the task."""
+        for arguments in (["/End"], ["/Delete", "/F"]):
+            subprocess.run(["schtasks", *arguments, "/TN", TASK], check=False, capture_output=True, timeout=60)
+
+
+def _registry(key: str, name: str) -> str:
+    if sys.platform == "win32":
+        import winreg
+
+        try:
+            with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, key) as opened:
+                return str(winreg.QueryValueEx(opened, name)[0])
+        except OSError:
+            pass
+    return ""

@@ -1,0 +1,94 @@
+"""The state folder of a node: what lies where, and writes that are whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """Paths below one folder that belongs to one node; everything in it is readable by its owner alone."""
+
+    root: Path
+
+    @property
+    def vault(self) -> Path:
+        """Keys: identity.json, fingerprint.json, token.json."""
+        return self.root / "vault"
+
+    @property
+    def ca(self) -> Path:
+        """The only certificates trusted for the control plane."""
+        return self.root / "ca.pem"
+
+    @property
+    def credentials(self) -> Path:
+        """The node's temporary keys in the form of an AWS shared credentials file, for scripts."""
+        return self.root / "credentials"
+
+    @property
+    def journal(self) -> Path:
+        """Commands in progress and the ids of those that ended."""
+        return self.root / "journal"
+
+    @property
+    def orchestration(self) -> Path:
+        """Scripts, downloads and outputs, one folder for each command."""
+        return self.root / "orchestration"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the agent that runs on this folder."""
+        return self.root / "agent.lock"
+
+    def prepare(self) -> None:
+        """Make the folders that must be there."""
+        for folder in (self.root, self.vault, self.journal, self.orchestration):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.vault.chmod(0o700)
+
+
+def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Replace a file by all of `data`, durably, or leave it as it was."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_whole` of a JSON value."""
+    write_whole(path, json.dumps(value, ensure_ascii=False, indent=1).encode())
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None when there is none or it cannot be read as one."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable; Windows does so by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,168 @@
+"""Takes commands, runs at most five at once, cancels them, and takes up after a restart what was not finished."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import shutil
+import time
+import uuid
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass
+
+from fleetward.agent.execution import CommandFault, Execution, Gate, Suspended, check_content
+from fleetward.agent.journal import Journal, Record, is_command_id
+from fleetward.agent.report import Replies, Reply, reply_content
+from fleetward.agent.steps import Node
+from fleetward.protocol.control_channel import CANCEL_COMMAND, SEND_COMMAND, AckCode, command_id_of
+from fleetward.protocol.errors import RemoteProtocolError
+from fleetward.protocol.status import DocumentStatus
+
+log = logging.getLogger("fleetward.worker")
+
+RUNNING_AT_ONCE = 5
+WAITING_AT_ONCE = 5
+KEEP_FOLDERS_SECONDS = 14 * 24 * 3600
+REBOOT_PATIENCE_SECONDS = 300.0
+REBOOT_AGAIN_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What to answer to a job; `error_message` None means the code's own word."""
+
+    code: AckCode
+    error_message: str | None = None
+
+
+class Worker:
+    """All commands of this node."""
+
+    def __init__(self, node: Node, replies: Replies) -> None:
+        self._node = node
+        self._replies = replies
+        self._journal = Journal(node.state.journal)
+        self._running: dict[str, Execution] = {}
+        self._waiting: deque[Execution] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._gate = Gate()
+
+    def resume(self) -> None:
+        """Take up everything that the journal holds."""
+        for record in self._journal.open_records():
+            self._waiting.append(self._execution(record))
+        self._start_next()
+
+    def receive(self, job_id: str, topic: str, content: str) -> Ack:
+        """Take a job or say why not. What is taken is on disk when this returns."""
+        if not self._gate.is_open:
+            return Ack(AckCode.CLOSED_PROCESSOR)
+        if topic.startswith(CANCEL_COMMAND):
+            return self._cancel(job_id, topic, content)
+        if not topic.startswith(SEND_COMMAND):
+            return Ack(AckCode.UNEXPECTED_DOCUMENT_TYPE, f"jobs of topic {topic[:60]} are not known here")
+        try:
+            command_id = command_id_of(job_id)
+        except RemoteProtocolError as error:
+            return Ack(AckCode.AGENT_JOB_MESSAGE_PARSE_ERROR, str(error))
+        if not is_command_id(command_id):
+            return Ack(AckCode.AGENT_JOB_MESSAGE_PARSE_ERROR, f"{command_id[:80]!r} is no command id")
+        if self._journal.knows(command_id):
+            return Ack(AckCode.DUPLICATE_COMMAND)
+        return self._accept(command_id, job_id, topic, content)
+
+    async def stop(self, seconds: float) -> None:
+        """Take nothing more, give running steps some time, then end them; what they were is in the journal."""
+        self._gate.close()
+        await self._gate.wait_empty(seconds)
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def clean(self) -> None:
+        """Remove folders of commands after 14 days and ids of commands after 30."""
+        now = time.time()
+        for folder in self._node.state.orchestration.iterdir():
+            if folder.name not in self._running and folder.stat().st_mtime < now - KEEP_FOLDERS_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+        self._journal.forget_old(now)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no command is running or waiting."""
+        return not self._running and not self._waiting
+
+    def _accept(self, command_id: str, job_id: str, topic: str, content: str) -> Ack:
+        try:
+            check_content(content)
+        except CommandFault as fault:
+            failed = reply_content(self._platform, DocumentStatus.FAILED, {}, trace=str(fault))
+            self._replies.add(Reply(job_id, topic, failed, uuid.uuid4()))
+            return Ack(AckCode.AGENT_JOB_MESSAGE_PARSE_ERROR, str(fault)[:1000])
+        if len(self._running) >= RUNNING_AT_ONCE and len(self._waiting) >= WAITING_AT_ONCE:
+            return Ack(AckCode.PROCESSOR_BUFFER_FULL)
+        event = {"job_id": job_id, "topic": topic, "content": content, "at": time.time()}
+        execution = self._execution(self._journal.accept(command_id, event))
+        execution.announce()
+        self._waiting.append(execution)
+        self._start_next()
+        return Ack(AckCode.SUCCESSFUL)
+
+    def _cancel(self, job_id: str, topic: str, content: str) -> Ack:
+        try:
+            command_id = command_id_of(json.loads(content)["CancelMessageId"])
+        except (ValueError, KeyError, TypeError, AttributeError, RemoteProtocolError):
+            return Ack(AckCode.AGENT_JOB_MESSAGE_PARSE_ERROR, "the message does not say what to cancel")
+        self._replies.add(
+            Reply(job_id, topic, reply_content(self._platform, DocumentStatus.IN_PROGRESS, None), uuid.uuid4())
+        )
+        for execution in [*self._running.values(), *self._waiting]:
+            if execution.record.command_id == command_id:
+                execution.cancel()
+        return Ack(AckCode.SUCCESSFUL)
+
+    @property
+    def _platform(self) -> str:
+        return self._node.platform.platform_type.lower()
+
+    def _execution(self, record: Record) -> Execution:
+        return Execution(self._node, record, self._replies, gate=self._gate, reboot=self._begin_reboot)
+
+    def _start_next(self) -> None:
+        while self._waiting and len(self._running) < RUNNING_AT_ONCE and self._gate.is_open:
+            execution = self._waiting.popleft()
+            self._running[execution.record.command_id] = execution
+            self._spawn(self._run(execution), execution.record.command_id)
+
+    async def _run(self, execution: Execution) -> None:
+        command_id = execution.record.command_id
+        try:
+            await execution.run()
+        except Suspended:
+            log.info("command %s goes on after a reboot", command_id)
+            return  # it keeps its place: nothing new starts before the reboot
+        except Exception:
+            log.exception("command %s broke", command_id)
+        del self._running[command_id]
+        self._start_next()
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _begin_reboot(self) -> None:
+        if self._gate.is_open:
+            self._gate.close()
+            self._spawn(self._reboot(), "reboot")
+
+    async def _reboot(self) -> None:
+        """Let running steps end, let their news go out, then reboot; again if nothing happens for ten minutes."""
+        await self._gate.wait_empty(REBOOT_PATIENCE_SECONDS)
+        await self._replies.wait_empty(5)
+        while True:
+            log.warning("rebooting: a step asked for it")
+            await asyncio.to_thread(self._node.platform.reboot)
+            await asyncio.sleep(REBOOT_AGAIN_SECONDS)
