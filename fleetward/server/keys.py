@@ -54,6 +54,8 @@ class KeyRing:
     def __init__(self, keys: Mapping[int, bytes]) -> None:
         if not keys:
             raise KeyFault("the key ring is empty")
+        if any(len(key) != 32 for key in keys.values()):
+            raise KeyFault("each master key has 32 bytes")
         self._ciphers = {number: AESGCM(key) for number, key in keys.items()}
         self._newest = max(keys)
 
@@ -79,7 +81,8 @@ class KeyRing:
 
     def needs_rewrap(self, sealed: bytes) -> bool:
         """Whether the value was sealed with a key older than the newest."""
-        return HEAD.unpack(sealed[: HEAD.size])[1] != self._newest
+        number: int = HEAD.unpack(sealed[: HEAD.size])[1]
+        return number != self._newest
 
     def seal_token(self, credentials: TemporaryCredentials) -> str:
         """The session token that carries `credentials`."""
@@ -143,6 +146,8 @@ def load_ring(data: Path, source: str = "") -> KeyRing:
     file = Path(source) if source else data / "keys.json"
     if not source:
         _create(file)
+    if not file.is_file():
+        raise KeyFault(f"there is no key ring at {file}")
     if file.stat().st_mode & 0o077:
         raise KeyFault(f"{file} is readable by others; run: chmod 600 {file}")
     return KeyRing(_parse(file.read_bytes()))

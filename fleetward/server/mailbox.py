@@ -263,14 +263,16 @@ def take(renderers: Renderers) -> Callable[[Call, Sequence[Sent]], list[list[Out
     """
 
     def entry(call: Call, members: Sequence[Sent]) -> list[list[Outgoing] | None]:
-        asked = {member.request[0]: member.request[1] for member in members}
-        scope = {"account": call.account, "in_region": call.region, "nodes": list(asked)}
+        nodes = list({member.request[0] for member in members})
+        scope = {"account": call.account, "in_region": call.region, "nodes": nodes}
         current = {row.node_id: row for row in call.db.all(presence.CURRENT, **scope)}
-        stale_nodes = {
-            node_id
-            for node_id, epoch in asked.items()
-            if epoch != POLLING and (node_id not in current or current[node_id].epoch != epoch)
-        }
+        asked: dict[str, int] = {}  # of several who ask for one node: the newest connection, else the polling road
+        replaced: list[bool] = []
+        for member in members:
+            node_id, epoch = member.request
+            replaced.append(epoch != POLLING and (node_id not in current or current[node_id].epoch != epoch))
+            if not replaced[-1] and asked.get(node_id, POLLING) == POLLING:
+                asked[node_id] = epoch
         chosen = _choose(call, asked, current)
         rendered = _render(call, renderers, chosen)
         outgoing: dict[str, list[Outgoing]] = defaultdict(list)
@@ -297,7 +299,8 @@ def take(renderers: Renderers) -> Callable[[Call, Sequence[Sent]], list[list[Out
         call.db.run(SENT, sent)
         call.db.run(REMOVE, stale)
         return [
-            None if member.request[0] in stale_nodes else outgoing.pop(member.request[0], []) for member in members
+            None if gone else outgoing.pop(node_id, []) if asked[node_id] == epoch else []
+            for gone, (node_id, epoch) in zip(replaced, (member.request for member in members), strict=True)
         ]
 
     return entry
@@ -329,6 +332,8 @@ def _choose(call: Call, asked: dict[str, int], current: dict[str, Row[Any]]) -> 
             given_up.append(row)
             continue
         if row.state == "waiting":
+            if row.expires_at <= call.now:
+                continue
             if row.lane != Lane.URGENT and running[row.node_id] >= COMMANDS_AT_ONCE:
                 continue
             if row.lane != Lane.URGENT:

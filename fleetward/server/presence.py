@@ -15,6 +15,8 @@ from fleetward.server.call import Call, Sent
 from fleetward.server.schema import UtcDateTime, metadata, tenant
 
 SERVER_LEASE = timedelta(seconds=20)
+ASKED_AT_ONCE = 10_000
+"""Nodes in one statement; PostgreSQL takes 65,535 parameters."""
 
 servers = Table(
     "presence_servers",
@@ -55,7 +57,9 @@ MOVE = (
 )
 LEAVE = update(connections).where(*_NODE, connections.c.epoch == bindparam("of_epoch")).values(server_id=None)
 FORGET_NODE = delete(connections).where(*_NODE)
-CURRENT = select(connections.c.node_id, connections.c.epoch, connections.c.connected_at, connections.c.agent_version).where(
+CURRENT = select(
+    connections.c.node_id, connections.c.epoch, connections.c.connected_at, connections.c.agent_version
+).where(
     connections.c.account_id == bindparam("account"),
     connections.c.region == bindparam("in_region"),
     connections.c.node_id.in_(bindparam("nodes", expanding=True)),
@@ -128,9 +132,11 @@ def leave(call: Call, departures: Sequence[Sent]) -> list[None]:
 
 def connected(call: Call, node_ids: Sequence[str]) -> set[str]:
     """Those of the nodes whose channel is open on a living server."""
-    if not node_ids:
-        return set()
-    return set(call.db.values(CONNECTED, account=call.account, in_region=call.region, nodes=node_ids, now=call.now))
+    found: set[str] = set()
+    for first in range(0, len(node_ids), ASKED_AT_ONCE):
+        some = node_ids[first : first + ASKED_AT_ONCE]
+        found.update(call.db.values(CONNECTED, account=call.account, in_region=call.region, nodes=some, now=call.now))
+    return found
 
 
 def forget(call: Call, node_id: str) -> None:
