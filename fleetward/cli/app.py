@@ -7,7 +7,7 @@ import sys
 import typer
 
 from fleetward import __version__
-from fleetward.cli import init, server
+from fleetward.cli import agent, demo, init, join, leave, server
 
 program = typer.Typer(
     name="fleetward",
@@ -18,6 +18,10 @@ program = typer.Typer(
 )
 program.command("server")(server.server)
 program.command("init")(init.init)
+program.command("join")(join.join)
+program.command("agent")(agent.agent)
+program.command("leave")(leave.leave)
+program.command("demo")(demo.demo)
 
 
 @program.command("version")

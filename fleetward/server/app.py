@@ -134,7 +134,8 @@ def first_start(runner: Runner, settings: Settings) -> dict[str, str] | None:
             return None
         return _new_root_key(call)
 
-    return _run_now(runner, settings, entry)
+    created: dict[str, str] | None = _run_now(runner, settings, entry)
+    return created
 
 
 def reset_root(runner: Runner, settings: Settings) -> dict[str, str]:
@@ -381,4 +382,3 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
     announce(f"ready {application.addresses[0]}")
     await ended.wait()
     await application.stop()
-

@@ -41,4 +41,4 @@ class Db:
         """Execute with one mapping or with many at once; returns how many rows changed."""
         if rows is not None and not rows:
             return 0
-        return self._connection.execute(statement, rows).rowcount  # type: ignore[arg-type]
+        return self._connection.execute(statement, rows).rowcount

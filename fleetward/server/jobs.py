@@ -184,7 +184,14 @@ def advance(function: Callable[[Call, Job], Next]) -> Callable[[Call, tuple[str,
         due = None if not following.step else following.due_at or call.now
         held = call.db.run(
             ADVANCE,
-            {**_key(job), "owner": owner, "to_step": following.step, "to_state": following.state, "due": due, "now": call.now},
+            {
+                **_key(job),
+                "owner": owner,
+                "to_step": following.step,
+                "to_state": following.state,
+                "due": due,
+                "now": call.now,
+            },
         )
         if not held:
             raise LostLease(f"job {job.job_id} was taken over by another server")

@@ -21,7 +21,7 @@ def _itself(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:
 @own.operation("Leave", resources=_itself, audience="node", signature="rsa", action="ssm:DeregisterManagedInstance")
 def leave(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """The calling node deregisters itself."""
-    return nodes.deregister_managed_instance(call, {"InstanceId": call.caller.node_id})
+    return nodes.registration.deregister_managed_instance(call, {"InstanceId": call.caller.node_id})
 
 
 @own.operation("Halt", action="ssm:CancelCommand")

@@ -50,7 +50,9 @@ class Settings:
     header_timeout: float = setting(10.0, "time for a request's head to arrive, seconds")
     body_timeout: float = setting(30.0, "time without a byte of an announced body, seconds")
     connections_per_address: int = setting(256, "connections of one address that have not authenticated yet")
-    requests_per_principal: float = setting(200.0, "sustained requests per second of one principal; burst is five times")
+    requests_per_principal: float = setting(
+        200.0, "sustained requests per second of one principal; burst is five times"
+    )
     requests_per_node: float = setting(20.0, "sustained requests per second of one node; burst is ten times")
     clock_skew: int = setting(300, "allowed difference between a signature's time and ours, seconds")
 
@@ -70,7 +72,9 @@ class Settings:
         return self.region[0]
 
 
-def load(overrides: Mapping[str, Any], file: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
+def load(
+    overrides: Mapping[str, Any], file: Path | None = None, environment: Mapping[str, str] = os.environ
+) -> Settings:
     """Settings from, in rising order: defaults, TOML file, FLEETWARD_* variables, `overrides` (None = not given)."""
     known = {f.name for f in dataclasses.fields(Settings)}
     values: dict[str, Any] = {}

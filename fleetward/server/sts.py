@@ -26,7 +26,6 @@ class MalformedPolicyDocument(AwsError):
     """The session policy is not a policy."""
 
 
-
 def _requested_role(call: Call, request: dict[str, Any]) -> Iterable[Resource]:
     return (Resource(request["RoleArn"]),)
 
@@ -34,7 +33,11 @@ def _requested_role(call: Call, request: dict[str, Any]) -> Iterable[Resource]:
 @sts.operation("GetCallerIdentity", reads=True, audience="both", action="sts:GetCallerIdentity", audit=False)
 def get_caller_identity(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Who signed. Nobody can be denied this (API reference, GetCallerIdentity)."""
-    return {"UserId": call.caller.user_id or call.caller.account, "Account": call.caller.account, "Arn": call.caller.arn}
+    return {
+        "UserId": call.caller.user_id or call.caller.account,
+        "Account": call.caller.account,
+        "Arn": call.caller.arn,
+    }
 
 
 @sts.operation("GetSessionToken")

@@ -16,7 +16,7 @@ from enum import Enum
 from functools import cache
 from typing import Any
 
-import regex  # type: ignore[import-untyped]  # its stubs are no dependency of ours
+import regex
 
 from fleetward.protocol.api.model import Operation, PerShape, Shape
 

@@ -79,10 +79,20 @@ class Channels:
         self.runner.submit(entry, context, request, done)
 
 
-class NodeChannel(WSListener):  # type: ignore[misc]
+class NodeChannel(WSListener):
     """One node's control channel: token first, then jobs out and acknowledgements and replies in."""
 
-    __slots__ = ("_again", "_channels", "_check_token", "_looking", "_protocol", "_transport", "context", "epoch", "topic")
+    __slots__ = (
+        "_again",
+        "_channels",
+        "_check_token",
+        "_looking",
+        "_protocol",
+        "_transport",
+        "context",
+        "epoch",
+        "topic",
+    )
 
     def __init__(self, channels: Channels, context: Context, check_token: Callable[[str], bool]) -> None:
         self._channels = channels
@@ -110,7 +120,9 @@ class NodeChannel(WSListener):  # type: ignore[misc]
                 transport.send_close(frame.get_close_code())
                 transport.disconnect()
         except (RemoteProtocolError, UnicodeDecodeError) as fault:
-            log.info("channel closed", extra={"fields": {"node": self.context.caller.node_id, "reason": str(fault)[:200]}})
+            log.info(
+                "channel closed", extra={"fields": {"node": self.context.caller.node_id, "reason": str(fault)[:200]}}
+            )
             self.close(WSCloseCode.PROTOCOL_ERROR)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:

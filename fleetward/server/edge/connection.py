@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from picows import WSListener, WSUpgradeRequest
-from picows.picows import WSAutoPingStrategy, WSProtocol
+from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined]  # not fully public: pinned
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 log = logging.getLogger("fleetward.edge")
@@ -48,7 +48,7 @@ Upgrade = Callable[[dict[str, Any]], Awaitable[WSListener | Rejection]]
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's connection with our limits. `config.fleetward_limits` and `config.fleetward_upgrade` come from http.py."""
+    """uvicorn's connection with our limits; http.py puts `fleetward_limits` and `fleetward_upgrade` on the config."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -177,7 +177,7 @@ class _Quiet:
 
     name = "picows"
 
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  (the interface of logging.Logger)
+    def isEnabledFor(self, level: int) -> bool:
         return False
 
     def log(self, *arguments: Any, **named: Any) -> None: ...

@@ -31,7 +31,9 @@ TEXT = (("content-type", "text/plain; charset=utf-8"), ("x-content-type-options"
 class App:
     """The ASGI application: host check, fixed paths, then the pipeline."""
 
-    def __init__(self, pipeline: Pipeline, settings: Settings, pages: dict[str, Page], prefixes: dict[str, Page]) -> None:
+    def __init__(
+        self, pipeline: Pipeline, settings: Settings, pages: dict[str, Page], prefixes: dict[str, Page]
+    ) -> None:
         self._pipeline = pipeline
         self._pages = pages
         self._prefixes = prefixes
@@ -145,8 +147,12 @@ class Server(uvicorn.Server):
 
         self.servers = []
         for listening, context in self._sockets:
-            options = {"ssl": context, "ssl_handshake_timeout": self._settings.handshake_timeout} if context else {}
-            self.servers.append(await loop.create_server(connection, sock=listening, backlog=4096, **options))
+            timeout = self._settings.handshake_timeout if context else None
+            self.servers.append(
+                await loop.create_server(
+                    connection, sock=listening, backlog=4096, ssl=context, ssl_handshake_timeout=timeout
+                )
+            )
         self.started = True
         self.serving.set()
 

@@ -123,5 +123,3 @@ def _offset(exchange: Exchange) -> int:
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
     while piece := file.read(PIECE):
         yield piece
-
-

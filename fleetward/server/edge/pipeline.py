@@ -130,7 +130,9 @@ class Pipeline:
             raise
         except Exception:
             log.exception("request failed", extra={"fields": {"request_id": exchange.request_id}})
-            fault = errors.InternalServerError(f"The server failed; its log knows the request as {exchange.request_id}.")
+            fault = errors.InternalServerError(
+                f"The server failed; its log knows the request as {exchange.request_id}."
+            )
         if exchange.context is not None and exchange.entry is not None:
             self._audit(exchange, fault)
         response = render(exchange, fault)
@@ -174,12 +176,14 @@ class Pipeline:
             return
         if claim.region not in settings.region:
             raise errors.InvalidSignatureException(
-                f"Credential should be scoped to a region served here: {', '.join(settings.region)}; not {claim.region[:64]!r}."
+                f"Credential should be scoped to a region served here ({', '.join(settings.region)}),"
+                f" not {claim.region[:64]!r}."
             )
         assert exchange.service is not None
         if claim.service != exchange.service.signing_name:
             raise errors.InvalidSignatureException(
-                f"Credential should be scoped to the service {exchange.service.signing_name!r}, not {claim.service[:64]!r}."
+                f"Credential should be scoped to the service {exchange.service.signing_name!r},"
+                f" not {claim.service[:64]!r}."
             )
         exchange.claim = claim
         exchange.identity = await self._identities.of(claim, claim.session_token, self._runner.clock.now())
@@ -480,5 +484,3 @@ def signature_error(fault: sigv4.SignatureFault) -> AwsError:
     kind = getattr(errors, fault.code, errors.InvalidSignatureException)
     error: AwsError = kind(fault.message)
     return error
-
-

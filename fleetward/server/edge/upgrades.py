@@ -67,5 +67,3 @@ class Upgrades:
 
 async def _no_body() -> dict[str, Any]:
     return {"type": "http.request", "body": b"", "more_body": False}
-
-

@@ -76,7 +76,11 @@ _NODE_MESSAGES = [
     "ec2messages:GetMessages",
     "ec2messages:SendReply",
 ]
-_NODE_KEYS = ["ssm:RequestManagedInstanceRoleToken", "ssm:UpdateManagedInstancePublicKey"]
+_NODE_KEYS = [
+    "ssm:DeregisterManagedInstance",
+    "ssm:RequestManagedInstanceRoleToken",
+    "ssm:UpdateManagedInstancePublicKey",
+]
 
 MANAGED_POLICIES: Final[dict[str, Document]] = {
     "AdministratorAccess": _policy(_allow("Everything", ["*"])),

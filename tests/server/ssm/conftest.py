@@ -116,13 +116,6 @@ class Fleet:
         return self.world.do(lambda call: function(call, *arguments))
 
 
-@pytest.fixture(autouse=True)
-def _entries_of_this_world() -> None:
-    """Entries bind to the first runner that runs them; each test has a runner of its own."""
-    for entry in ssm.operations.values():
-        entry.body = None
-
-
 @pytest.fixture
 def fleet(world: Any) -> Fleet:
     """Machines of `world`, whose account has its first roles."""

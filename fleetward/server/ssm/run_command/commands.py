@@ -91,7 +91,9 @@ def send_command(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     targets = _targets(call, request)
     document = documents.resolve(call, request["DocumentName"], request.get("DocumentVersion"))
     if document.document_type not in ("Command", "Policy"):
-        raise InvalidDocument(f"{document.name} is of type {document.document_type}; SendCommand runs Command documents.")
+        raise InvalidDocument(
+            f"{document.name} is of type {document.document_type}; SendCommand runs Command documents."
+        )
     _check_hash(document, request)
     if request.get("OutputS3KeyPrefix") and not request.get("OutputS3BucketName"):
         raise InvalidOutputFolder("OutputS3KeyPrefix needs OutputS3BucketName.")
@@ -168,9 +170,7 @@ def render(call: Call, command_ids: Sequence[str]) -> dict[str, mailbox.Rendered
 def render_cancel(call: Call, job_ids: Sequence[str]) -> dict[str, mailbox.Rendered]:
     """The order to cancel the job that the subject names."""
     return {
-        job_id: mailbox.Rendered(
-            control_channel.CANCEL_COMMAND, orjson.dumps({"CancelMessageId": job_id}).decode()
-        )
+        job_id: mailbox.Rendered(control_channel.CANCEL_COMMAND, orjson.dumps({"CancelMessageId": job_id}).decode())
         for job_id in job_ids
     }
 

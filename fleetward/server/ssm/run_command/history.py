@@ -337,5 +337,3 @@ def _elapsed(started: datetime | None, ended: datetime | None) -> str:
         return ""
     seconds = max((ended - started).total_seconds(), 0)
     return f"PT{seconds:.3f}".rstrip("0").rstrip(".") + "S"
-
-

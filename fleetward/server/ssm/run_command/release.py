@@ -45,9 +45,7 @@ WAITING = (
     .limit(bindparam("most"))
 )
 RELEASE = update(table.invocations).where(*table.THIS_INVOCATION).values(released_at=bindparam("now"))
-CANCELLING = (
-    update(table.invocations).where(*table.THIS_INVOCATION).values(status=InvocationStatus.CANCELLING.value)
-)
+CANCELLING = update(table.invocations).where(*table.THIS_INVOCATION).values(status=InvocationStatus.CANCELLING.value)
 UNFINISHED = (
     select(table.invocations)
     .where(

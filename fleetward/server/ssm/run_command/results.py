@@ -81,7 +81,8 @@ def record_cancels(call: Call, members: Sequence[Sent]) -> list[None]:
 def _apply(call: Call, replies: Sequence[tuple[mailbox.Reply, Mapping[str, Any]]]) -> None:
     commands = table.lock(call, (command_id_of(reply.job_id) for reply, _ in replies))
     progress = _load(call, commands, replies)
-    accepted, finished = [], []
+    accepted: list[tuple[str, str]] = []
+    finished: list[tuple[str, str]] = []
     ends: dict[str, list[InvocationStatus]] = defaultdict(list)
     begun: set[str] = set()
     for reply, content in replies:

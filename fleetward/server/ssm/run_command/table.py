@@ -116,7 +116,9 @@ THIS_INVOCATION = (
 )
 INVOCATION = select(invocations).where(*THIS_INVOCATION)
 END_INVOCATION = (
-    update(invocations).where(*THIS_INVOCATION).values(status=bindparam("to_status"), ended_at=bindparam("now"), due_at=None)
+    update(invocations)
+    .where(*THIS_INVOCATION)
+    .values(status=bindparam("to_status"), ended_at=bindparam("now"), due_at=None)
 )
 
 

@@ -1,0 +1,1 @@
+"""Bench: what `make bench` measures; one file per row of the table it prints."""

@@ -1,0 +1,5 @@
+"""`python -m fleetward.cli`: the `fleetward` program."""
+
+from fleetward.cli.app import main
+
+main()

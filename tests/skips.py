@@ -1,0 +1,40 @@
+"""Skips: every one is printed with its reason; with CI=true only those of a closed list are allowed."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+ALLOWED_IN_CI = ("official agent", "session-manager-plugin", "Terraform provider", "/dev/net/tun")
+
+_skipped: list[tuple[str, str]] = []
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):  # type: ignore[no-untyped-def]
+    """In CI a skip outside the closed list is a failure."""
+    outcome = yield
+    report = outcome.get_result()
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+    if os.environ.get("CI") == "true" and not any(allowed in reason for allowed in ALLOWED_IN_CI):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped in CI, where nothing may be: {reason}"
+
+
+def pytest_runtest_logreport(report):  # type: ignore[no-untyped-def]
+    """Remember what was skipped, wherever it ran."""
+    if report.skipped and isinstance(report.longrepr, (tuple, list)):
+        _skipped.append((report.nodeid, str(report.longrepr[2])))
+
+
+def pytest_terminal_summary(terminalreporter):  # type: ignore[no-untyped-def]
+    """Print the skips, by name and reason."""
+    if _skipped:
+        terminalreporter.section("skipped, by name")
+        for name, reason in sorted(set(_skipped)):
+            terminalreporter.line(f"{name}: {reason}")
+    if os.environ.get("CI") == "true":
+        terminalreporter.line(f"In CI only these may be skipped: {', '.join(ALLOWED_IN_CI)}.")
