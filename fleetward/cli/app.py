@@ -7,7 +7,7 @@ import sys
 import typer
 
 from fleetward import __version__
-from fleetward.cli import agent, demo, init, join, leave, server
+from fleetward.cli import agent, command, demo, init, join, leave, server
 
 program = typer.Typer(
     name="fleetward",
@@ -22,6 +22,9 @@ program.command("join")(join.join)
 program.command("agent")(agent.agent)
 program.command("leave")(leave.leave)
 program.command("demo")(demo.demo)
+program.command("halt")(command.halt)
+program.command("resume")(command.resume)
+program.add_typer(command.program, name="command")
 
 
 @program.command("version")

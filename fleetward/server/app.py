@@ -36,6 +36,7 @@ from fleetward.server.edge.http import App, Server, listen, server_names, split_
 from fleetward.server.edge.identities import Identities
 from fleetward.server.edge.pages import OUTPUTS, Pages
 from fleetward.server.edge.pipeline import Pipeline
+from fleetward.server.edge.room import Room
 from fleetward.server.edge.upgrades import Upgrades
 from fleetward.server.edge.waits import Waits
 from fleetward.server.errors import AwsError
@@ -59,6 +60,9 @@ log = logging.getLogger("fleetward.server")
 
 SERVICES: Sequence[Service] = (sts.sts, ssmmessages.ssmmessages, ec2messages.ec2messages, ssm, own.own)
 CAPABILITIES = (tags, service_settings, nodes, activations, documents, run_command, state_manager)
+
+RENEWAL_LOOK = 3600.0
+"""How often the server looks whether its own certificate wants renewal, seconds."""
 
 SEAL_AUDIT = Entry("timer audit.seal", audit.seal, audit=False)
 FORGET_AUDIT = Entry("timer audit.forget", audit.forget, audit=False)
@@ -221,6 +225,7 @@ class Application:
             models=self.models,
             identities=self.identities,
             waits=self.waits,
+            room=Room(self.settings.data),
             deny=self._deny,
             audit_read=self._audit_read,
         )
@@ -240,6 +245,7 @@ class Application:
         )
         self._tasks += await self.background.start()
         await self._serve()
+        self._tasks.append(asyncio.create_task(self._renew_certificate()))
 
     async def call(self, entry: Entry, context: Context, request: Any) -> Any:
         """Run one entry and wait for its commit."""
@@ -293,6 +299,14 @@ class Application:
         self.server = Server(app, self.settings, upgrades, sockets)
         self._serving = asyncio.create_task(self.server.serve())
         await self.server.serving.wait()
+
+    async def _renew_certificate(self) -> None:
+        while True:
+            await asyncio.sleep(RENEWAL_LOOK)
+            try:
+                self.reload_certificate()
+            except certificates.CertificateFault:
+                log.exception("the certificate was not renewed")
 
     def reload_certificate(self) -> None:
         """Load the certificate files anew for connections from now on (SIGHUP, and when ours was renewed)."""

@@ -49,6 +49,8 @@ class Entry:
     """Who may call it: operator, node, both, anyone (no signature)."""
     signature: str = "hmac"
     """hmac or rsa (the node's own key)."""
+    grows: bool = False
+    """Refused while the disk is nearly full."""
     audit: bool = False
 
 
@@ -85,6 +87,7 @@ class Service:
         together: int = 1,
         audience: str = "operator",
         signature: str = "hmac",
+        grows: bool = False,
         audit: bool | None = None,
     ) -> Callable[[F], F]:
         """Register the function that answers a caller. Without `resources` the action has no resource type."""
@@ -99,6 +102,7 @@ class Service:
                 together=together,
                 audience=audience,
                 signature=signature,
+                grows=grows,
                 audit=(not reads and audience != "node") if audit is None else audit,
             )
             return function

@@ -14,7 +14,7 @@ from fleetward.server.call import service_context
 from fleetward.server.edge.http import TEXT
 from fleetward.server.edge.identities import nothing
 from fleetward.server.edge.pipeline import Exchange, Pipeline, Response
-from fleetward.server.errors import InvalidSignatureException, ValidationException
+from fleetward.server.errors import InvalidSignatureException, ServiceUnavailableException, ValidationException
 from fleetward.server.ports import Objects
 from fleetward.server.service import Entry
 from fleetward.server.settings import Settings
@@ -79,6 +79,8 @@ class Pages:
         await self._pipeline.enter(exchange, "ec2messages", "SendReply")
         assert exchange.context is not None
         assert exchange.claim is not None
+        if not self._pipeline.room.enough():
+            raise ServiceUnavailableException("The server's disk is nearly full: outputs are not kept in full.")
         context = exchange.context
         request = {"command_id": command_id, "step": step, "stream": stream}
         await self._pipeline.call(EXPECTED, context, request)

@@ -24,6 +24,7 @@ from fleetward.protocol.api.model import Operation, SerializationFault, ServiceM
 from fleetward.server import errors
 from fleetward.server.call import Caller, Context
 from fleetward.server.edge.identities import Identities, Identity
+from fleetward.server.edge.room import Room
 from fleetward.server.edge.throttle import Throttle
 from fleetward.server.edge.waits import Waits
 from fleetward.server.errors import AwsError
@@ -90,6 +91,7 @@ class Pipeline:
         models: Mapping[str, ServiceModel],
         identities: Identities,
         waits: Waits,
+        room: Room,
         deny: Callable[[Context, Entry, Any, AwsError], None],
         audit_read: Callable[[Context, Entry, Any], None],
     ) -> None:
@@ -98,6 +100,7 @@ class Pipeline:
         self._models = models
         self._identities = identities
         self._waits = waits
+        self.room = room
         self._deny = deny
         self._audit_read = audit_read
         settings = runner.settings
@@ -324,6 +327,8 @@ class Pipeline:
         assert exchange.entry is not None
         caller = exchange.context.caller
         check_audience(exchange.entry, caller.kind)
+        if exchange.entry.grows and not self.room.enough():
+            raise errors.ServiceUnavailableException("The server's disk is nearly full: make room, then try again.")
         if caller.policies is not None and not evaluate.may_grant(caller.policies, exchange.entry.action):
             decision = evaluate.decide(caller.policies, evaluate.Request(exchange.entry.action, "*", caller.context))
             raise errors.AccessDeniedException(

@@ -85,7 +85,7 @@ def documents_and_targets(call: Call, request: Mapping[str, Any]) -> Iterable[Re
             yield Resource(nodes.arn(call, "*"), tag_set.content)
 
 
-@ssm.operation("SendCommand", resources=documents_and_targets)
+@ssm.operation("SendCommand", resources=documents_and_targets, grows=True)
 def send_command(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Record a command; its job makes the invocations and posts them as rate control allows."""
     targets = _targets(call, request)
