@@ -1,4 +1,4 @@
-"""The control plane as the command line calls it: with the AWS profile, environment and endpoint that `aws` would use."""
+"""The control plane as the command line calls it: by the AWS profile, environment and endpoint `aws` would use."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Api:
             raise Failure("the AWS profile points to AWS itself; set AWS_ENDPOINT_URL or endpoint_url in the profile")
         self._region = client.meta.region_name
         frozen = credentials.get_frozen_credentials()
-        self._credentials = sigv4.Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+        self._credentials = sigv4.Credentials(str(frozen.access_key), str(frozen.secret_key), frozen.token)
         self._verify = session.get_config_variable("ca_bundle") or True
 
     def call(self, operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
