@@ -44,6 +44,15 @@ def describe_halt(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     return {"Halted": halted is not None, **(halted or {})}
 
 
+@own.operation(
+    "PutCommandOutput", reads=True, resources=_itself, audience="node", action="ec2messages:SendReply", audit=False
+)
+def put_command_output(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether the calling node may hand in this stream in full; the edge then stores what it sends."""
+    outputs.expected(call, request)
+    return {}
+
+
 @own.operation("ListCommandOutputs", reads=True, action="ssm:GetCommandInvocation")
 def list_command_outputs(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Which streams of an invocation are kept in full."""

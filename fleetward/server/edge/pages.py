@@ -21,7 +21,6 @@ from fleetward.server.settings import Settings
 from fleetward.server.ssm.run_command import outputs
 
 PING = Entry("readyz", nothing, reads=True)
-EXPECTED = Entry("outputs.expected", outputs.expected, reads=True)
 STORED = Entry("outputs.stored", outputs.stored, audit=False)
 
 OUTPUTS = "/_fleetward/outputs/"
@@ -76,14 +75,15 @@ class Pages:
 
     async def _store(self, exchange: Exchange) -> Response:
         command_id, step, stream = _parts(exchange, 3)
-        await self._pipeline.enter(exchange, "ec2messages", "SendReply")
+        await self._pipeline.enter(exchange, "fleetward", "PutCommandOutput")
+        exchange.request = {"CommandId": command_id, "Step": step, "Stream": stream}
+        await self._pipeline.validate(exchange)
+        await self._pipeline.run(exchange)
         assert exchange.context is not None
         assert exchange.claim is not None
+        context = exchange.context
         if not self._pipeline.room.enough():
             raise ServiceUnavailableException("The server's disk is nearly full: outputs are not kept in full.")
-        context = exchange.context
-        request = {"command_id": command_id, "step": step, "stream": stream}
-        await self._pipeline.call(EXPECTED, context, request)
         key = outputs.object_key(context.account, context.region, command_id, context.caller.node_id, step, stream)
         with tempfile.TemporaryFile() as file:
             digest, size = hashlib.sha256(), 0
@@ -95,7 +95,7 @@ class Pages:
                 raise InvalidSignatureException("The body is not the one that was signed.")
             file.seek(0)
             await asyncio.to_thread(self._objects.put, key, _pieces(file))
-        await self._pipeline.call(STORED, context, {**request, "key": key, "size_bytes": size})
+        await self._pipeline.call(STORED, context, {**exchange.request, "key": key, "size_bytes": size})
         return Response(200, TEXT, b"")
 
     async def _read(self, exchange: Exchange) -> Response:

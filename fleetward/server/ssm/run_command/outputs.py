@@ -10,13 +10,11 @@ from sqlalchemy import bindparam, delete, insert, select
 
 from fleetward.server import jobs
 from fleetward.server.call import Call
-from fleetward.server.errors import ValidationException
 from fleetward.server.jobs import DONE, DeleteObject, Job, Next
 from fleetward.server.ssm import ssm
 from fleetward.server.ssm.errors import InvocationDoesNotExist
 from fleetward.server.ssm.run_command import table
 
-STREAMS = ("stdout", "stderr")
 OUTPUT_LIMIT = 128 * 1024 * 1024
 """Largest stream that is kept, bytes."""
 
@@ -50,29 +48,27 @@ def object_key(account: str, region: str, command_id: str, node_id: str, step: s
 
 
 def expected(call: Call, request: Mapping[str, str]) -> None:
-    """Entry: whether the calling node has such an invocation; raises InvocationDoesNotExist."""
-    if request["stream"] not in STREAMS:
-        raise ValidationException("The stream is stdout or stderr.")
-    if call.db.first(table.INVOCATION, **table.key(call, request["command_id"], call.caller.node_id)) is None:
+    """Whether the calling node has such an invocation; raises InvocationDoesNotExist."""
+    if call.db.first(table.INVOCATION, **table.key(call, request["CommandId"], call.caller.node_id)) is None:
         raise InvocationDoesNotExist("This node has no such command.")
 
 
 def stored(call: Call, request: Mapping[str, Any]) -> None:
     """Entry: the bytes lie under `key`; a repeat of the same stream replaces its row."""
     values = {
-        **table.key(call, request["command_id"], call.caller.node_id),
-        "of_step": request["step"],
-        "of_stream": request["stream"],
+        **table.key(call, request["CommandId"], call.caller.node_id),
+        "of_step": request["Step"],
+        "of_stream": request["Stream"],
     }
     call.db.run(DROP, values)
     call.db.run(
         ADD,
         {
             **call.tenant,
-            "command_id": request["command_id"],
+            "command_id": request["CommandId"],
             "node_id": call.caller.node_id,
-            "step": request["step"],
-            "stream": request["stream"],
+            "step": request["Step"],
+            "stream": request["Stream"],
             "object_key": request["key"],
             "size_bytes": request["size_bytes"],
             "stored_at": call.now,
