@@ -21,10 +21,10 @@ from fleetward.agent.channel import Channel
 from fleetward.agent.client import Client, ServiceFault
 from fleetward.agent.http import HttpFault
 from fleetward.agent.identity import IdentityFault, RoleTokens, endpoint_of, load
+from fleetward.agent.node import Node
 from fleetward.agent.platforms import Platform
 from fleetward.agent.report import AGENT_NAME, AGENT_VERSION, Replies
 from fleetward.agent.state import StateFolder
-from fleetward.agent.steps import Node
 from fleetward.agent.worker import Worker
 
 log = logging.getLogger("fleetward.agent")

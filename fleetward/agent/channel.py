@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 import uuid
 from urllib.parse import quote
 
 from fleetward import __version__
+from fleetward.agent import chance
 from fleetward.agent.client import Client, ServiceFault
 from fleetward.agent.http import HttpFault
 from fleetward.agent.polling import Polling
@@ -60,12 +60,12 @@ class Channel:
                     if failures >= POLL_AFTER_FAILURES or isinstance(error, ServiceFault | Upgradeless):
                         self._polling.start()
                     pause = min(2.0**failures, LONGEST_PAUSE_SECONDS)
-                    await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - only spreads load
+                    await asyncio.sleep(pause * chance.between(0.5, 1.0))
                     continue
                 failures = 0
                 self._polling.stop()
                 await self._serve(websocket)
-                await asyncio.sleep(random.uniform(0, RECONNECT_SECONDS))  # noqa: S311 - only spreads load
+                await asyncio.sleep(chance.between(0, RECONNECT_SECONDS))
         finally:
             self._polling.stop()
 

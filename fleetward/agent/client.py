@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import random
 import re
 import ssl
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from fleetward import __version__
+from fleetward.agent import chance
 from fleetward.agent.http import Answer, HttpFault, Url, request
 from fleetward.protocol.sigv4 import Credentials, sign_headers
 
@@ -191,7 +191,7 @@ class Client:
                     continue
                 if not fault.may_pass or attempt + 1 == attempts:
                     raise fault
-            await asyncio.sleep(random.uniform(1.0, 1.5) * 2**attempt)  # noqa: S311 - spreads load, guards nothing
+            await asyncio.sleep(chance.between(1.0, 1.5) * 2**attempt)
         raise HttpFault(f"{attempts} tries were not enough")
 
     def _mend(self, fault: ServiceFault, answer: Answer, credentials: Credentials) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time
@@ -12,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from fleetward.agent.client import ServiceFault
+from fleetward.agent.gate import Gate
 from fleetward.agent.http import HttpFault
 from fleetward.agent.journal import Event, Record
+from fleetward.agent.node import Node
 from fleetward.agent.output import STREAM_BYTES, StepOutput
 from fleetward.agent.plugins import ACTIONS
 from fleetward.agent.process import Stop
 from fleetward.agent.report import Replies, Reply, StepResult, reply_content, step_result
 from fleetward.agent.scripts import KILLED, end_leftover
-from fleetward.agent.steps import Node, folder_name, run_step
+from fleetward.agent.steps import folder_name, run_step
 from fleetward.protocol.document import (
     Continue,
     Document,
@@ -54,44 +55,6 @@ class CommandFault(Exception):
 
 class Suspended(Exception):
     """The command goes on after the machine has rebooted."""
-
-
-class Gate:
-    """What every step passes through: once closed, no step starts, and one can wait until none runs."""
-
-    def __init__(self) -> None:
-        self._open = asyncio.Event()
-        self._open.set()
-        self._empty = asyncio.Event()
-        self._empty.set()
-        self._inside = 0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether steps may start."""
-        return self._open.is_set()
-
-    def close(self) -> None:
-        """Let no further step start."""
-        self._open.clear()
-
-    async def wait_empty(self, seconds: float) -> None:
-        """Wait until no step runs, at most this long."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._empty.wait()
-        except TimeoutError:
-            pass
-
-    async def __aenter__(self) -> None:
-        await self._open.wait()
-        self._inside += 1
-        self._empty.clear()
-
-    async def __aexit__(self, *_: object) -> None:
-        self._inside -= 1
-        if not self._inside:
-            self._empty.set()
 
 
 class Execution:

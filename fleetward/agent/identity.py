@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import random
 import re
 import ssl
 import uuid
@@ -19,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fleetward.agent import signing
+from fleetward.agent import chance, signing
 from fleetward.agent.client import (
     BAD_SIGNATURES,
     JSON_TYPE,
@@ -335,7 +334,7 @@ class RoleTokens:
                 log.warning("no temporary keys: %s", error)
             failures = min(failures + 1, 12)
             longest = REFUSED_SECONDS if pause == REFUSED_SECONDS else LONGEST_PAUSE_SECONDS
-            await asyncio.sleep(min(pause, longest) * random.uniform(1.0, 1.2))  # noqa: S311 - only spreads load
+            await asyncio.sleep(min(pause, longest) * chance.between(1.0, 1.2))
             if once:
                 return
 

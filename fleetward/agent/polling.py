@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import uuid
 from typing import Any
 
+from fleetward.agent import chance
 from fleetward.agent.client import Client, ServiceFault
 from fleetward.agent.http import HttpFault
 from fleetward.agent.report import Replies, Reply
@@ -76,12 +76,12 @@ class Polling:
                 failures += 1
                 log.info("polling failed: %s", error)
                 pause = min(2.0**failures, LONGEST_PAUSE_SECONDS)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - only spreads load
+                await asyncio.sleep(pause * chance.between(0.5, 1.0))
                 continue  # the same request id: what was handed out to a dead connection is handed out again
             failures = 0
             request_id = str(uuid.uuid4())
             if loop.time() - begun < 1.0 and not answer.get("Messages"):
-                await asyncio.sleep(random.uniform(2.0, 2.5))  # noqa: S311 - only spreads load
+                await asyncio.sleep(chance.between(2.0, 2.5))
 
     async def _take(self, message: dict[str, Any]) -> None:
         message_id, topic, payload = (message.get(name) for name in ("MessageId", "Topic", "Payload"))

@@ -8,24 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fleetward.agent import plugins
-from fleetward.agent.client import Client
+from fleetward.agent.node import Node
 from fleetward.agent.output import StepOutput
-from fleetward.agent.platforms import Platform
 from fleetward.agent.process import Stop
-from fleetward.agent.state import StateFolder
 from fleetward.protocol.document import PlannedStep, StepOutcome, combine
 from fleetward.protocol.status import StepStatus
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """The node that steps run on, and its way to the control plane."""
-
-    node_id: str
-    region: str
-    state: StateFolder
-    platform: Platform
-    client: Client
 
 
 @dataclass(frozen=True, slots=True)

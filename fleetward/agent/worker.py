@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import shutil
 import time
 import uuid
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fleetward.agent.execution import CommandFault, Execution, Gate, Suspended, check_content
+from fleetward.agent.gate import Gate
 from fleetward.agent.journal import Journal, Record, is_command_id
 from fleetward.agent.report import Replies, Reply, reply_content
-from fleetward.agent.steps import Node
 from fleetward.protocol.control_channel import CANCEL_COMMAND, SEND_COMMAND, AckCode, command_id_of
 from fleetward.protocol.errors import RemoteProtocolError
 from fleetward.protocol.status import DocumentStatus
+
+if TYPE_CHECKING:
+    from fleetward.agent.execution import Execution
+    from fleetward.agent.node import Node
 
 log = logging.getLogger("fleetward.worker")
 
@@ -86,7 +90,7 @@ class Worker:
         now = time.time()
         for folder in self._node.state.orchestration.iterdir():
             if folder.name not in self._running and folder.stat().st_mtime < now - KEEP_FOLDERS_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
         self._journal.forget_old(now)
 
     @property
@@ -95,6 +99,8 @@ class Worker:
         return not self._running and not self._waiting
 
     def _accept(self, command_id: str, job_id: str, topic: str, content: str) -> Ack:
+        from fleetward.agent.execution import CommandFault, check_content
+
         try:
             check_content(content)
         except CommandFault as fault:
@@ -128,6 +134,8 @@ class Worker:
         return self._node.platform.platform_type.lower()
 
     def _execution(self, record: Record) -> Execution:
+        from fleetward.agent.execution import Execution  # documents cost 1 MiB, which a node without work saves
+
         return Execution(self._node, record, self._replies, gate=self._gate, reboot=self._begin_reboot)
 
     def _start_next(self) -> None:
@@ -137,6 +145,8 @@ class Worker:
             self._spawn(self._run(execution), execution.record.command_id)
 
     async def _run(self, execution: Execution) -> None:
+        from fleetward.agent.execution import Suspended
+
         command_id = execution.record.command_id
         try:
             await execution.run()
@@ -166,3 +176,9 @@ class Worker:
             log.warning("rebooting: a step asked for it")
             await asyncio.to_thread(self._node.platform.reboot)
             await asyncio.sleep(REBOOT_AGAIN_SECONDS)
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # costs memory, and old folders are rare
+
+    shutil.rmtree(folder, ignore_errors=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,7 +77,7 @@ class Linux(Posix):
 
     def reboot(self) -> None:
         """By systemd or, without it, by shutdown."""
-        program = ["systemctl", "reboot"] if shutil.which("systemctl") else ["shutdown", "-r", "now"]
+        program = ["systemctl", "reboot"] if has_systemd() else ["shutdown", "-r", "now"]
         subprocess.run(program, check=False, timeout=60, stdin=subprocess.DEVNULL)
 
     def process_mark(self, pid: int) -> str:
@@ -88,7 +87,7 @@ class Linux(Posix):
 
     def install_service(self, command: list[str], folder: Path) -> str:
         """Write, enable and start a systemd unit."""
-        if not shutil.which("systemctl"):
+        if not has_systemd():
             raise OSError("systemd is not installed: start the agent by what starts services here")
         UNIT.write_text(unit_text(command))
         UNIT.chmod(0o644)
@@ -104,6 +103,11 @@ class Linux(Posix):
             subprocess.run(["systemctl", "disable", "--now", UNIT.name], check=False, capture_output=True, timeout=120)
             UNIT.unlink(missing_ok=True)
             subprocess.run(["systemctl", "daemon-reload"], check=False, capture_output=True, timeout=120)
+
+
+def has_systemd() -> bool:
+    """Whether systemd runs this machine (sd_booted)."""
+    return Path("/run/systemd/system").is_dir()
 
 
 def unit_text(command: list[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +48,8 @@ class Posix:
 
     def powershell_command(self, script: Path, environment: Mapping[str, str]) -> list[str] | None:
         """PowerShell 7, where it is installed."""
+        import shutil  # costs memory; few nodes need it
+
         program = shutil.which("pwsh", path=environment.get("PATH"))
         return [program, "-NoProfile", "-NonInteractive", "-File", str(script)] if program else None
 

@@ -1,0 +1,20 @@
+"""The node as its commands see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleetward.agent.client import Client
+from fleetward.agent.platforms import Platform
+from fleetward.agent.state import StateFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """The node that steps run on, and its way to the control plane."""
+
+    node_id: str
+    region: str
+    state: StateFolder
+    platform: Platform
+    client: Client
