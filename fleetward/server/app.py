@@ -21,10 +21,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import inspect
-
 from fleetward.protocol.api.model import load_service
-from fleetward.server import audit, certificates, ec2messages, keys, own, ssmmessages, sts
+from fleetward.server import audit, certificates, ec2messages, keys, migrate, own, ssmmessages, sts
 from fleetward.server.backends.bus_local import LocalBus
 from fleetward.server.backends.clock_system import SystemClock
 from fleetward.server.backends.objects_folder import FolderObjects
@@ -42,7 +40,6 @@ from fleetward.server.edge.waits import Waits
 from fleetward.server.errors import AwsError
 from fleetward.server.iam import principals
 from fleetward.server.ports import Bus, Clock, Objects, Store
-from fleetward.server.schema import metadata
 from fleetward.server.service import BATCH, Entry, Runner, Service, Timer
 from fleetward.server.settings import Settings, SettingsFault
 from fleetward.server.ssm import (
@@ -81,7 +78,7 @@ def open_store(settings: Settings) -> Store:
     if settings.database:
         from fleetward.server.backends.store_postgres import PostgresStore
 
-        return PostgresStore(settings.database)
+        return PostgresStore(settings.database, slow_entry_fails=settings.slow_entry_fails)
     return SqliteStore(settings.data / "fleetward.db", slow_entry_fails=settings.slow_entry_fails)
 
 
@@ -104,13 +101,8 @@ def open_objects(settings: Settings) -> Objects:
 
 
 def create_tables(store: Store) -> None:
-    """Create the tables that are missing."""
-    engine = store.engine  # type: ignore[attr-defined]
-    with engine.connect() as connection:
-        missing = set(metadata.tables) - set(inspect(connection).get_table_names())
-        if missing:
-            metadata.create_all(connection, [metadata.tables[name] for name in sorted(missing)])
-            connection.commit()
+    """Bring the store's tables to this version."""
+    migrate.upgrade(store.engine)  # type: ignore[attr-defined]  # of our stores, not of the port
 
 
 class FolderInUse(SettingsFault):
@@ -187,10 +179,10 @@ class Application:
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         self.settings = settings
-        self.clock = clock or SystemClock()
         self.lock = lock_folder(settings.data) if not settings.database else None
         self.keys = keys.load_ring(settings.data, settings.keys)
         self.store = open_store(settings)
+        self.clock = clock or getattr(self.store, "clock", None) or SystemClock()  # servers share their database's
         create_tables(self.store)
         self.bus = open_bus(settings)
         self.objects = open_objects(settings)

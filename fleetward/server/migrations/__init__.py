@@ -1,0 +1,1 @@
+"""The Alembic steps that bring a database's tables to this version; `fleetward.server.migrate` runs them."""
