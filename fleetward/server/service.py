@@ -131,8 +131,8 @@ class Service:
         """Register what time starts: in each tenant that `due` names, or once for the store."""
 
         def register(function: F) -> F:
-            entry = Entry(f"timer {self.name}.{function.__name__}", function, audit=False)
-            self.timers.append(Timer(f"{self.name}.{function.__name__}", every, entry, due))
+            name = f"{self.name}.{function.__module__.rpartition('.')[2]}.{function.__name__}"  # its lease is by name
+            self.timers.append(Timer(name, every, Entry(f"timer {name}", function, audit=False), due))
             return function
 
         return register
