@@ -106,18 +106,18 @@ class Background:
             for service in services
             for kind, entry in service.jobs.items()
         }
-        self._timers = (*OWN_TIMERS, *timers)
+        self.timers = (*OWN_TIMERS, *timers)
         settings = runner.settings
         self._home = service_context(settings.account, settings.default_region)
 
     async def start(self) -> list[asyncio.Task[None]]:
         """Take the server's lease, then start the loops."""
-        await self._renew()
+        await self.renew()
         loops = (
             (self._jobs_once, None),
-            (self._second, RESEND_EVERY),
+            (self.sweep, RESEND_EVERY),
             (self._timers_once, 1.0),
-            (self._renew, presence.SERVER_LEASE.total_seconds() / 4),
+            (self.renew, presence.SERVER_LEASE.total_seconds() / 4),
         )
         return [asyncio.create_task(self._forever(function, pause)) for function, pause in loops]
 
@@ -139,8 +139,8 @@ class Background:
                 await asyncio.sleep(max(pause or 0.0, 1.0 if failed else 0.0))
 
     async def _jobs_once(self) -> None:
-        leased: list[Job] = await self._run(LEASE_JOBS, self._home, (self._server_id, JOBS_AT_ONCE))
-        await asyncio.gather(*(self._advance(job) for job in leased))
+        leased = await self.lease_jobs()
+        await asyncio.gather(*(self.advance(job) for job in leased))
         if len(leased) == JOBS_AT_ONCE:
             return
         due: datetime | None = await self._run(NEXT_DUE, self._home, None)
@@ -150,7 +150,13 @@ class Background:
         elif not leased:
             await asyncio.sleep(0.2)
 
-    async def _advance(self, job: Job) -> None:
+    async def lease_jobs(self) -> list[Job]:
+        """Take due jobs for this server."""
+        leased: list[Job] = await self._run(LEASE_JOBS, self._home, (self._server_id, JOBS_AT_ONCE))
+        return leased
+
+    async def advance(self, job: Job) -> None:
+        """Run one step of a leased job, its effects and what follows them."""
         entry = self._kinds.get(job.kind)
         if entry is None:
             log.error("no such kind of job", extra={"fields": {"kind": job.kind}})
@@ -174,7 +180,7 @@ class Background:
                 case DeleteObject(key):
                     return await asyncio.to_thread(self._objects.delete, key)
 
-    async def _second(self) -> None:
+    async def sweep(self) -> None:
         """Wake nodes whose messages are due again; refresh what is polled every second."""
         now = self._runner.clock.now()
         await self._every_second(now)
@@ -183,14 +189,19 @@ class Background:
             self._wake(topics)
 
     async def _timers_once(self) -> None:
-        for timer in self._timers:
-            if not await self._run(TAKE_TIMER, self._home, (timer.name, timer.every)):
-                continue
-            if timer.due is None:
-                await self._run(timer.entry, self._home, None)
-                continue
-            for account, region in await self._run(DUE_TENANTS, self._home, timer):
-                await self._run(timer.entry, service_context(account, region), None)
+        for timer in self.timers:
+            await self.run_timer(timer)
 
-    async def _renew(self) -> None:
+    async def run_timer(self, timer: Timer) -> None:
+        """Run a timer's entry where something is due, if the timer's time has come and no other server took it."""
+        if not await self._run(TAKE_TIMER, self._home, (timer.name, timer.every)):
+            return
+        if timer.due is None:
+            await self._run(timer.entry, self._home, None)
+            return
+        for account, region in await self._run(DUE_TENANTS, self._home, timer):
+            await self._run(timer.entry, service_context(account, region), None)
+
+    async def renew(self) -> None:
+        """Say that this server lives."""
         await self._run(RENEW, self._home, (self._server_id, self._runner.settings.peer_listen))
