@@ -59,7 +59,7 @@ def list_command_outputs(call: Call, request: Mapping[str, Any]) -> dict[str, An
     return {"Outputs": outputs.listed(call, request["CommandId"], request["InstanceId"])}
 
 
-@own.operation("LocateCommandOutput", reads=True, action="ssm:GetCommandInvocation", audit=True)
+@own.operation("LocateCommandOutput", reads=True, action="ssm:GetCommandInvocation")
 def locate_command_output(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Where one stream lies; the edge reads it from there."""
     found = outputs.find(call, request["CommandId"], request["InstanceId"], request["Step"], request["Stream"])

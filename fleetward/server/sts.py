@@ -26,11 +26,15 @@ class MalformedPolicyDocument(AwsError):
     """The session policy is not a policy."""
 
 
+def _nothing(call: Call, request: dict[str, Any]) -> Iterable[Resource]:
+    return ()
+
+
 def _requested_role(call: Call, request: dict[str, Any]) -> Iterable[Resource]:
     return (Resource(request["RoleArn"]),)
 
 
-@sts.operation("GetCallerIdentity", reads=True, audience="both", action="sts:GetCallerIdentity", audit=False)
+@sts.operation("GetCallerIdentity", resources=_nothing, reads=True, audience="both")
 def get_caller_identity(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Who signed. Nobody can be denied this (API reference, GetCallerIdentity)."""
     return {

@@ -22,6 +22,7 @@ log = logging.getLogger("fleetward.edge")
 
 WEBSOCKET_FRAME_LIMIT = 1024 * 1024
 WEBSOCKET_BUFFER_BYTES = 2048
+GOODBYE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,12 @@ class Connection(HttpToolsProtocol):
         self._disarm()
         self.mark_authenticated()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server stops: close once nothing is under way, without waiting long for the end of TLS."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
 
     def mark_authenticated(self) -> None:
         """The peer has proven who it is: it no longer counts against its address."""

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from fleetward.server.edge.connection import Connection, Limits, Upgrade
-from fleetward.server.edge.pipeline import Exchange, Pipeline, Response, render
-from fleetward.server.errors import AwsError, RequestEntityTooLargeException, SerializationException
+from fleetward.server.edge.pipeline import Exchange, Pipeline, Response
+from fleetward.server.errors import RequestEntityTooLargeException, SerializationException
 from fleetward.server.settings import Settings, SettingsFault
 
 Scope = dict[str, Any]
@@ -58,14 +58,14 @@ class App:
             page = next((p for prefix, p in self._prefixes.items() if exchange.path.startswith(prefix)), None)
         if page is None:
             return await self._pipeline.answer(exchange)
-        try:
-            return await page(exchange)
-        except AwsError as fault:
-            return render(exchange, fault)
+        return await self._pipeline.conclude(exchange, page)
 
     def knows(self, host: str) -> bool:
         """Whether a Host header names this server: one of its names, or something below one."""
-        name = urlsplit(f"//{host}").hostname if host else None
+        try:
+            name = urlsplit(f"//{host}").hostname if host else None
+        except ValueError:
+            return False
         if name is None:
             return False
         return name in self._names or any(name.endswith(f".{own}") for own in self._names if not own[-1].isdigit())

@@ -112,9 +112,13 @@ class Pages:
 
 def _parts(exchange: Exchange, number: int) -> list[str]:
     parts = [unquote(part) for part in exchange.path.removeprefix(OUTPUTS).split("/")]
-    if len(parts) != number or any(not part or part in (".", "..") or "/" in part or len(part) > 128 for part in parts):
+    if len(parts) != number or any(_is_odd(part) for part in parts):
         raise ValidationException("The path of an output is not of this form.")
     return parts
+
+
+def _is_odd(part: str) -> bool:
+    return part in ("", ".", "..") or "/" in part or len(part) > 128 or not part.isprintable()
 
 
 def _offset(exchange: Exchange) -> int:

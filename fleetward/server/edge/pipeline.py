@@ -39,6 +39,24 @@ TARGETS = {
     "EC2WindowsMessageDeliveryService": "ec2messages",
 }
 SLOWEST_WAIT = timedelta(seconds=30)
+MOST_QUERY_FIELDS = 1000
+NEVER_DENIED = frozenset({"sts:GetCallerIdentity"})
+"""Actions that no policy can take away (API reference, GetCallerIdentity)."""
+QUERY_ERRORS = {
+    "AccessDeniedException": ("AccessDenied", 403),
+    "ExpiredTokenException": ("ExpiredToken", 403),
+    "IncompleteSignatureException": ("IncompleteSignature", 400),
+    "InternalServerError": ("InternalFailure", 500),
+    "InvalidSignatureException": ("SignatureDoesNotMatch", 403),
+    "MissingAuthenticationTokenException": ("MissingAuthenticationToken", 403),
+    "SerializationException": ("MalformedInput", 400),
+    "ServiceUnavailableException": ("ServiceUnavailable", 503),
+    "ThrottlingException": ("Throttling", 400),
+    "UnknownOperationException": ("InvalidAction", 400),
+    "UnrecognizedClientException": ("InvalidClientTokenId", 403),
+    "ValidationException": ("ValidationError", 400),
+}
+"""Names and statuses of shared errors where the query protocol is spoken (API reference, Common Error Types)."""
 
 
 @dataclass(slots=True)
@@ -120,11 +138,19 @@ class Pipeline:
 
     async def answer(self, exchange: Exchange) -> Response:
         """Run the stages and render the outcome."""
+        return await self.conclude(exchange, self._pass)
+
+    async def _pass(self, exchange: Exchange) -> None:
+        for stage in self._stages:
+            await stage(exchange)
+
+    async def conclude(self, exchange: Exchange, work: Callable[[Exchange], Awaitable[Response | None]]) -> Response:
+        """Do `work`, which may give a response of its own, and end the request: errors, audit, rendering, log."""
         started = time.perf_counter()
         fault: AwsError | None = None
+        response: Response | None = None
         try:
-            for stage in self._stages:
-                await stage(exchange)
+            response = await work(exchange)
         except AwsError as refusal:
             fault = refusal
         except UnknownOperation:
@@ -138,8 +164,10 @@ class Pipeline:
             )
         if exchange.context is not None and exchange.entry is not None:
             self._audit(exchange, fault)
-        response = render(exchange, fault)
-        self._log(exchange, response, fault, time.perf_counter() - started)
+        if response is None:
+            response = render(exchange, fault)
+        if exchange.entry is not None or fault is not None:
+            self._log(exchange, response, fault, time.perf_counter() - started)
         return response
 
     async def route(self, exchange: Exchange) -> None:
@@ -161,6 +189,8 @@ class Pipeline:
         exchange.operation = model.operations[operation]
         if entry is None:
             raise errors.UnknownOperationException(f"{operation} is not offered by this server yet.")
+        if exchange.operation.status == 101:
+            raise errors.ValidationException(f"{operation} opens a WebSocket: the request must ask for the upgrade.")
         exchange.entry = entry
 
     async def identify(self, exchange: Exchange) -> None:
@@ -329,7 +359,9 @@ class Pipeline:
         check_audience(exchange.entry, caller.kind)
         if exchange.entry.grows and not self.room.enough():
             raise errors.ServiceUnavailableException("The server's disk is nearly full: make room, then try again.")
-        if caller.policies is not None and not evaluate.may_grant(caller.policies, exchange.entry.action):
+        if caller.policies is None or exchange.entry.action in NEVER_DENIED:
+            return
+        if not evaluate.may_grant(caller.policies, exchange.entry.action):
             decision = evaluate.decide(caller.policies, evaluate.Request(exchange.entry.action, "*", caller.context))
             raise errors.AccessDeniedException(
                 evaluate.denied_message(caller.arn, exchange.entry.action, "*", decision)
@@ -340,6 +372,11 @@ class Pipeline:
         assert exchange.operation is not None
         if exchange.operation.input is None:
             return
+        if _may_hold_nul(exchange) and (path := _path_of_nul(exchange.request)) is not None:
+            raise errors.ValidationException(
+                f"1 validation error detected: Value at '{path}' failed to satisfy constraint: "
+                "Member must not contain the character U+0000"
+            )
         violations = validate.check(exchange.operation.input, exchange.request)
         if violations:
             raise errors.ValidationException(validate.faults_message(violations))
@@ -381,11 +418,9 @@ class Pipeline:
     def _audit(self, exchange: Exchange, fault: AwsError | None) -> None:
         assert exchange.context is not None
         assert exchange.entry is not None
-        if exchange.context.caller.kind == "node":
-            return
         if isinstance(fault, errors.AccessDeniedException):
             self._deny(exchange.context, exchange.entry, exchange.request, fault)
-        elif fault is None and exchange.entry.reads:
+        elif fault is None and exchange.entry.reads and exchange.context.caller.kind != "node":
             self._audit_read(exchange.context, exchange.entry, exchange.request)
 
     def _log(self, exchange: Exchange, response: Response, fault: AwsError | None, seconds: float) -> None:
@@ -413,15 +448,19 @@ class Pipeline:
 def render(exchange: Exchange, fault: AwsError | None) -> Response:
     """The answer in the protocol that was asked; unknown services get JSON."""
     model, operation = exchange.service, exchange.operation
-    identity = (("x-amzn-requestid", exchange.request_id),)
+    identity: tuple[tuple[str, str], ...] = (("x-amzn-requestid", exchange.request_id),)
+    if fault is not None and fault.status == 413:
+        identity = (*identity, ("connection", "close"))  # what is left of the body is not worth reading
     if model is not None and model.protocol == "query":
+        status = 200
         if fault is not None:
-            side = "Receiver" if fault.status >= 500 else "Sender"
-            body = query.render_error(model, fault.code, fault.message, exchange.request_id, side)
+            code, status = QUERY_ERRORS.get(fault.code, (fault.code, fault.status))
+            side = "Receiver" if status >= 500 else "Sender"
+            body = query.render_error(model, code, fault.message, exchange.request_id, side)
         else:
             assert operation is not None
             body = query.render_result(model, operation, exchange.result, exchange.request_id)
-        return Response(fault.status if fault else 200, (("content-type", "text/xml"), *identity), body)
+        return Response(status, (("content-type", "text/xml"), *identity), body)
     if model is not None and model.protocol == "rest-json":
         return _render_rest(model, exchange, fault, identity)
     if fault is not None:
@@ -467,11 +506,39 @@ def _service_of(exchange: Exchange) -> str:
 
 def _rest_operation(model: ServiceModel, exchange: Exchange) -> str:
     routes = rest.routes(model)
-    return routes.match(exchange.method, exchange.path, _pairs(exchange.query), exchange.headers)[0].name
+    try:
+        return routes.match(exchange.method, exchange.path, _pairs(exchange.query), exchange.headers)[0].name
+    except SerializationFault as fault:
+        raise errors.SerializationException(fault.message) from fault
 
 
 def _pairs(query_string: str) -> list[tuple[str, str]]:
-    return parse_qsl(query_string, keep_blank_values=True, max_num_fields=1000)
+    try:
+        return parse_qsl(query_string, keep_blank_values=True, max_num_fields=MOST_QUERY_FIELDS)
+    except ValueError as fault:
+        raise errors.SerializationException(f"The query has more than {MOST_QUERY_FIELDS} fields.") from fault
+
+
+def _may_hold_nul(exchange: Exchange) -> bool:
+    """Whether anything that was sent could be read as U+0000, which no text may hold: PostgreSQL refuses it."""
+    body = exchange.body
+    return b"\\u0000" in body or b"%00" in body or b"\0" in body or "%00" in exchange.path or "%00" in exchange.query
+
+
+def _path_of_nul(value: Any) -> str | None:
+    """Where the first U+0000 of a request is; names of members joined by dots, "" for a bare text."""
+    if isinstance(value, str):
+        return "" if "\0" in value else None
+    pairs: list[tuple[str, Any]] = []
+    if isinstance(value, Mapping):
+        pairs = [(str(name), each) for name, each in value.items()]
+    elif isinstance(value, list):
+        pairs = [(str(number), each) for number, each in enumerate(value, 1)]
+    for name, each in pairs:
+        inside = "" if "\0" in name else _path_of_nul(each)
+        if inside is not None:
+            return f"{name}.{inside}".strip(".").replace("\0", "")
+    return None
 
 
 def _form(exchange: Exchange) -> dict[str, str]:

@@ -10,8 +10,8 @@ from picows import WSListener
 from fleetward.server.edge.channels import Channels
 from fleetward.server.edge.connection import Rejection
 from fleetward.server.edge.http import App
-from fleetward.server.edge.pipeline import Exchange, Pipeline, render
-from fleetward.server.errors import AwsError, UnknownOperationException
+from fleetward.server.edge.pipeline import Exchange, Pipeline, Response
+from fleetward.server.errors import UnknownOperationException
 from fleetward.server.keys import KeyRing
 from fleetward.server.ssmmessages import token_opens
 
@@ -44,11 +44,16 @@ class Upgrades:
         )
         if not self._app.knows(exchange.headers.get("host", "")):
             return Rejection(421, "text/plain", b"This server does not answer to that host name; see --name.\n")
-        try:
-            return await self._listener(exchange)
-        except AwsError as fault:
-            response = render(exchange, fault)
-            return Rejection(response.status, dict(response.headers).get("content-type", "text/plain"), response.body)
+        listeners: list[WSListener] = []
+
+        async def open_channel(exchange: Exchange) -> Response:
+            listeners.append(await self._listener(exchange))
+            return Response(101, (), b"")
+
+        response = await self._pipeline.conclude(exchange, open_channel)
+        if listeners:
+            return listeners[0]
+        return Rejection(response.status, dict(response.headers).get("content-type", "text/plain"), response.body)
 
     async def _listener(self, exchange: Exchange) -> WSListener:
         if not exchange.path.startswith(CONTROL):
