@@ -7,7 +7,7 @@ import sys
 import typer
 
 from fleetward import __version__
-from fleetward.cli import agent, command, demo, init, join, leave, server
+from fleetward.cli import agent, audit, command, demo, init, join, leave, node, server
 
 program = typer.Typer(
     name="fleetward",
@@ -25,6 +25,8 @@ program.command("demo")(demo.demo)
 program.command("halt")(command.halt)
 program.command("resume")(command.resume)
 program.add_typer(command.program, name="command")
+program.add_typer(node.program, name="node")
+program.add_typer(audit.program, name="audit")
 
 
 @program.command("version")

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import BigInteger, Column, Index, String, Table, Text, bindparam, delete, insert, select, update
+from sqlalchemy import BigInteger, Column, Index, Row, String, Table, Text, bindparam, delete, insert, select, update
 
 from fleetward.protocol.api.model import Shape
 from fleetward.server.call import Call, Sent
@@ -123,6 +123,11 @@ def seal(call: Call) -> None:
 def chained(before: str, sequence: int, body: str) -> str:
     """The hash of a record behind the one whose hash is `before`."""
     return hashlib.sha256(f"{before}\n{sequence}\n{body}".encode()).hexdigest()
+
+
+def after(call: Call, sequence: int, most: int) -> Sequence[Row[Any]]:
+    """The tenant's sealed records with higher numbers, in order."""
+    return call.db.all(CHAIN, account=call.account, in_region=call.region, after=sequence, most=most)
 
 
 def forget(call: Call) -> None:

@@ -1,10 +1,11 @@
-"""Fleetward's own operations, for what AWS's API has no word for: leaving, halting, outputs in full."""
+"""Fleetward's own operations, for what AWS's API has no word for: leaving, trust in nodes, halting, outputs, audit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fleetward.server import audit
 from fleetward.server.call import Call, Resource
 from fleetward.server.service import Service
 from fleetward.server.ssm import nodes
@@ -22,6 +23,44 @@ def _itself(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:
 def leave(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """The calling node deregisters itself."""
     return nodes.registration.deregister_managed_instance(call, {"InstanceId": call.caller.node_id})
+
+
+def _node(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:
+    return (nodes.table.tagged(call, request["InstanceId"]),)
+
+
+@own.operation("DescribeNodeTrust", reads=True, resources=_node, action="ssm:DescribeInstanceInformation")
+def describe_node_trust(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether a node's fingerprint waits for approval, or the node is quarantined, and why."""
+    return nodes.registration.trust_of(call, request["InstanceId"])
+
+
+@own.operation("ApproveNode", resources=_node, action="ssm:UpdateManagedInstanceRole")
+def approve_node(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Accept a changed fingerprint."""
+    nodes.approve_fingerprint(call, request["InstanceId"])
+    return nodes.registration.trust_of(call, request["InstanceId"])
+
+
+@own.operation("ReleaseNode", resources=_node, action="ssm:UpdateManagedInstanceRole")
+def release_node(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """End a quarantine: whoever holds the key now is the node."""
+    nodes.release(call, request["InstanceId"])
+    return nodes.registration.trust_of(call, request["InstanceId"])
+
+
+@own.operation("RotateNodeKey", resources=_node, action="ssm:UpdateManagedInstanceRole")
+def rotate_node_key(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Have the node make a new key when it next asks for credentials."""
+    nodes.request_key_rotation(call, request["InstanceId"])
+    return nodes.registration.trust_of(call, request["InstanceId"])
+
+
+@own.operation("ListAuditRecords", reads=True, action="cloudtrail:LookupEvents")
+def list_audit_records(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Sealed audit records behind `After`, in order, each with the hash that chains it to the one before."""
+    rows = audit.after(call, request.get("After", 0), request.get("MaxResults", 500))
+    return {"Records": [{"Sequence": row.sequence, "Hash": row.hash, "Body": row.body} for row in rows]}
 
 
 @own.operation("Halt", action="ssm:CancelCommand")

@@ -188,8 +188,21 @@ def quarantine(call: Call, node_id: str, reason: str) -> None:
     """Two machines hold the node's key: it gets no more credentials and those it has end, until `release`."""
     call.db.run(QUARANTINE, scope(call, node=node_id, since=call.now, reason=reason[:256]))
     principals.revoke(call, arn(call, node_id))
+    presence.forget(call, node_id)
     call.wake_node(node_id)
     call.emit(NodeConflict(node_id, reason))
+
+
+def trust_of(call: Call, node_id: str) -> dict[str, Any]:
+    """How a node's identity stands, for an operator: fingerprint state, quarantine; raises InvalidInstanceId."""
+    row = lock(call, node_id)
+    return {
+        "InstanceId": node_id,
+        "FingerprintState": row.fingerprint_state,
+        "Quarantined": row.quarantined_at is not None,
+        "Reason": row.quarantine_reason or "",
+        "KeyRotationRequested": bool(row.rotation_requested),
+    }
 
 
 def release(call: Call, node_id: str) -> None:
