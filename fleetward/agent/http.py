@@ -89,9 +89,11 @@ class Connection:
         while True:
             status = _status(await self._line())
             headers: dict[str, str] = {}
+            count = 0
             while line := await self._line():
                 name, colon, value = line.partition(":")
-                if not colon or len(headers) >= MOST_HEADERS:
+                count += 1
+                if not colon or count > MOST_HEADERS:
                     raise HttpFault("the answer's headers cannot be read")
                 headers[name.strip().lower()] = value.strip()
             if status >= 200 or status == 101:

@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import ssl
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -124,6 +121,7 @@ async def _from_document(run: StepRun, info: Mapping[str, Any]) -> StepOutcome:
 
 def download(asked: Mapping[str, Any]) -> None:
     """Fetch `url` into `path`, whole or not at all; DownloadFault or OSError says why not."""
+    import ssl
     import urllib.request
 
     class Redirects(urllib.request.HTTPRedirectHandler):
@@ -155,10 +153,10 @@ def download(asked: Mapping[str, Any]) -> None:
 
 
 def _keep(answer: Any, path: Path) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    temporary = path.with_name(f".{path.name[:100]}.{os.urandom(8).hex()}")
     received = 0
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             while piece := answer.read(256 * 1024):
                 received += len(piece)
                 if received > LARGEST_BYTES:
@@ -167,10 +165,10 @@ def _keep(answer: Any, path: Path) -> None:
             announced = answer.headers.get("Content-Length")
             if announced and announced.isdigit() and int(announced) != received:
                 raise DownloadFault(f"{received} of {announced} bytes arrived")
-        Path(temporary).chmod(0o644)
-        shutil.move(temporary, path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def main() -> int:
