@@ -13,7 +13,12 @@ from fleetward.server.call import Call
 from fleetward.server.schema import Json, UtcDateTime, metadata, tenant
 
 TOPIC = "jobs"
-LEASE = timedelta(seconds=60)
+LEASE = timedelta(seconds=10)
+"""A step is one short entry; what a server that died had leased goes on elsewhere, or after its restart, this soon."""
+
+EFFECT_LIMIT = timedelta(seconds=60)
+"""What one effect may take; the lease is prolonged by as much."""
+
 RETRY_LIMIT = timedelta(minutes=10)
 
 jobs = Table(
@@ -75,6 +80,7 @@ FAIL = (
         changed_at=bindparam("now"),
     )
 )
+PROLONG = update(jobs).where(*_THIS, jobs.c.lease_owner == bindparam("owner")).values(lease_until=bindparam("until"))
 NUDGE = (
     update(jobs)
     .where(
@@ -160,7 +166,7 @@ def nudge(call: Call, kind: str, key: str) -> None:
 
 
 def lease(call: Call, request: tuple[str, int]) -> list[Job]:
-    """Entry: take up to `most` due jobs of any tenant for `owner`, for a minute."""
+    """Entry: take up to `most` due jobs of any tenant for `owner`, for ten seconds."""
     owner, most = request
     rows = call.db.all(DUE, now=call.now, most=most)
     call.db.run(
@@ -179,8 +185,10 @@ def advance(function: Callable[[Call, Job], Next]) -> Callable[[Call, tuple[str,
     def step(call: Call, request: tuple[str, Job]) -> Next:
         owner, job = request
         following = function(call, job)
-        if following.effects:
-            return following  # performed by the edge, which then calls the step named
+        if following.effects:  # performed by the edge, which then calls the step named
+            until = call.now + LEASE + EFFECT_LIMIT * len(following.effects)
+            _held(job, call.db.run(PROLONG, {**_key(job), "owner": owner, "until": until}))
+            return following
         due = None if not following.step else following.due_at or call.now
         held = call.db.run(
             ADVANCE,
@@ -193,8 +201,7 @@ def advance(function: Callable[[Call, Job], Next]) -> Callable[[Call, tuple[str,
                 "now": call.now,
             },
         )
-        if not held:
-            raise LostLease(f"job {job.job_id} was taken over by another server")
+        _held(job, held)
         if due is not None and due <= call.now:
             call.wake(TOPIC)
         return following
@@ -204,6 +211,11 @@ def advance(function: Callable[[Call, Job], Next]) -> Callable[[Call, tuple[str,
 
 class LostLease(Exception):
     """Another server has taken the job over; what this step did is rolled back."""
+
+
+def _held(job: Job, rows: int) -> None:
+    if not rows:
+        raise LostLease(f"job {job.job_id} was taken over by another server")
 
 
 def fail(call: Call, request: tuple[str, Job, str]) -> None:

@@ -56,7 +56,7 @@ def test_job_is_leased_to_one_server_at_a_time(core: Core) -> None:
 def test_lapsed_lease_is_taken_over_and_the_first_owner_changes_nothing(core: Core) -> None:
     start(core)
     (job,) = lease(core, "dead")
-    core.advance(seconds=59)
+    core.advance(seconds=jobs.LEASE.total_seconds() - 1)
     assert lease(core, "s2") == []
     core.advance(seconds=1)
     (again,) = lease(core, "s2")
@@ -124,14 +124,17 @@ def test_nudge_brings_waiting_jobs_of_the_key_forward(core: Core) -> None:
     assert [job.key for job in lease(core)] == ["a"]
 
 
-def test_effects_leave_the_row_as_it_was(core: Core) -> None:
+def test_effects_leave_the_row_as_it_was_and_prolong_its_lease(core: Core) -> None:
     start(core)
     (job,) = lease(core)
     following = step(core, job, Next("two", effects=[DeleteObject("x")]))
     assert following.effects == [DeleteObject("x")]
+    core.advance(seconds=(jobs.LEASE + jobs.EFFECT_LIMIT).total_seconds() - 1)
     assert lease(core, "s2") == []
-    core.advance(minutes=1)
+    core.advance(seconds=1)
     assert lease(core, "s2") == [job]
+    with pytest.raises(jobs.LostLease):
+        step(core, job, Next("two", effects=[DeleteObject("x")]))
 
 
 def test_fault_is_tried_again_after_growing_pauses_of_ten_minutes_at_most(core: Core) -> None:
