@@ -50,16 +50,17 @@ def _walk(start: Callable[..., subprocess.Popen[str]], folder: Path, listen: str
     root = json.loads((folder / "server" / "root-credentials.json").read_text())
     ssm = _client(endpoint, ca, root)
     _say("Creating an activation ...")
-    made = ssm.create_activation(
-        IamRole="SSMServiceRole", DefaultInstanceName="this-machine", RegistrationLimit=max(1, fleet + 1)
-    )
+    made = ssm.create_activation(IamRole="SSMServiceRole", DefaultInstanceName="this-machine")
     _say("Joining this machine with Fleetward's agent (no root needed) ...")
     node_id = _join(endpoint, ca, made, folder / "node")
     start([sys.executable, "-OO", "-m", "fleetward.agent", "--state", str(folder / "node")], folder / "agent.log")
     _wait(lambda: _is_connected(ssm, node_id), 30, "the agent did not connect", folder / "agent.log")
     if fleet:
         _say(f"Adding {fleet} simulated nodes ...")
-        _start_fleet(start, folder, endpoint, ca, made, fleet)
+        simulated = ssm.create_activation(
+            IamRole="SSMServiceRole", DefaultInstanceName="simulated", RegistrationLimit=fleet
+        )
+        _start_fleet(start, folder, endpoint, ca, simulated, fleet)
     _say(f"{node_id} is online. Sending AWS-RunShellScript ...")
     invocation = _run(ssm, node_id)
     print("\n" + _safe(invocation["StandardOutputContent"]).rstrip() + "\n")
