@@ -416,9 +416,7 @@ def serving() -> Iterator[ServerProcess]:
 StartServer = Callable[..., ServerProcess]
 
 
-@pytest.fixture
-def start_server() -> Iterator[StartServer]:
-    """Starts servers that end with the test: `start_server(**settings)`."""
+def _starter() -> Iterator[StartServer]:
     started: list[ServerProcess] = []
 
     def start(*arguments: str, run: bool = True, **settings: Any) -> ServerProcess:
@@ -431,6 +429,18 @@ def start_server() -> Iterator[StartServer]:
         if server.process is not None:
             server.kill()
         shutil.rmtree(server.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def start_server() -> Iterator[StartServer]:
+    """Starts servers that end with the test: `start_server(**settings)`."""
+    yield from _starter()
+
+
+@pytest.fixture(scope="module")
+def start_server_of_module() -> Iterator[StartServer]:
+    """Starts servers that end with the module."""
+    yield from _starter()
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,8 @@ def offer(take: Callable[[Call, Sequence[Sent]], list[list[mailbox.Outgoing]]], 
     def send_reply(call: Call, request: dict[str, Any]) -> dict[str, Any]:
         """A result, as on the control channel; any reply also proves that the message arrived."""
         _own_message(call, request["MessageId"])
-        reply = mailbox.Reply(call.caller.node_id, request["MessageId"], request["ReplyId"], request["Payload"])
+        reply_id = _short(request["ReplyId"])
+        reply = mailbox.Reply(call.caller.node_id, request["MessageId"], reply_id, request["Payload"])
         replies[SEND_COMMAND].function(call, [Sent(call.context, reply)])
         return {"MessageId": request["MessageId"], "ReplyId": request["ReplyId"], "ReplyStatus": "Acknowledged"}
 
@@ -75,6 +76,11 @@ def delete_message(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     _own_message(call, request["MessageId"])
     mailbox.finish(call, [(call.caller.node_id, request["MessageId"])])
     return {}
+
+
+def _short(reply_id: str) -> str:
+    """The reply's id as it is remembered: agents send UUIDs, the model allows 128 characters."""
+    return reply_id if len(reply_id) <= 36 else hashlib.sha256(reply_id.encode()).hexdigest()[:36]
 
 
 def _own_message(call: Call, message_id: str) -> None:

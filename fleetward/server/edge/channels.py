@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
@@ -22,6 +24,9 @@ from fleetward.server.call import Context, node_topic
 from fleetward.server.service import BATCH, Entry, Runner, Service
 
 log = logging.getLogger("fleetward.channels")
+
+DATA_FRAMES = (WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION)
+WEBSOCKET_MESSAGE_LIMIT = 1024 * 1024
 
 CONNECT = Entry("presence.connect", presence.connect, together=BATCH, audit=False)
 LEAVE = Entry("presence.leave", presence.leave, together=BATCH, audit=False)
@@ -87,6 +92,8 @@ class NodeChannel(WSListener):
         "_channels",
         "_check_token",
         "_looking",
+        "_opening",
+        "_parts",
         "_protocol",
         "_transport",
         "context",
@@ -104,30 +111,57 @@ class NodeChannel(WSListener):
         self.topic = node_topic(context.account, context.region, context.caller.node_id)
         self._looking = False
         self._again = False
+        self._parts: _Parts | None = None
+        self._opening: asyncio.TimerHandle | None = None
 
     def on_ws_connected(self, transport: WSTransport) -> None:
-        """The upgrade is answered."""
+        """The upgrade is answered; the message that opens the channel must follow in time."""
         self._transport = transport
+        seconds = self._channels.runner.settings.header_timeout
+        self._opening = asyncio.get_running_loop().call_later(seconds, self.close, WSCloseCode.POLICY_VIOLATION)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """A message of the node; pings are answered below us."""
+        """A frame of the node; pings are answered below us."""
         try:
-            if frame.msg_type == WSMsgType.BINARY:
-                self._receive(frame.get_payload_as_bytes())
-            elif frame.msg_type == WSMsgType.TEXT:
-                self._open(frame.get_payload_as_utf8_text())
-            elif frame.msg_type == WSMsgType.CLOSE:
+            if frame.msg_type == WSMsgType.CLOSE:
                 transport.send_close(frame.get_close_code())
                 transport.disconnect()
+            elif frame.msg_type in DATA_FRAMES:
+                self._gather(frame)
         except (RemoteProtocolError, UnicodeDecodeError) as fault:
             log.info(
                 "channel closed", extra={"fields": {"node": self.context.caller.node_id, "reason": str(fault)[:200]}}
             )
             self.close(WSCloseCode.PROTOCOL_ERROR)
 
+    def _gather(self, frame: WSFrame) -> None:
+        """A message in one frame, or in several: official agents send 4 KiB a frame (gorilla/websocket)."""
+        begun = self._parts
+        if (begun is not None) != (frame.msg_type == WSMsgType.CONTINUATION):
+            raise RemoteProtocolError("the frames of a message do not follow each other")
+        if begun is None and frame.fin:
+            self._take(frame.msg_type, frame.get_payload_as_bytes())
+            return
+        if begun is None:
+            begun = self._parts = _Parts(frame.msg_type)
+        begun.data += frame.get_payload_as_bytes()
+        if len(begun.data) > WEBSOCKET_MESSAGE_LIMIT:
+            self._parts = None
+            self.close(WSCloseCode.MESSAGE_TOO_BIG)
+        elif frame.fin:
+            self._parts = None
+            self._take(begun.kind, bytes(begun.data))
+
+    def _take(self, kind: WSMsgType, data: bytes) -> None:
+        if kind == WSMsgType.TEXT:
+            self._open(data.decode())
+        else:
+            self._receive(data)
+
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """The connection is gone."""
         self._transport = None
+        self._opened_or_gone()
         self._channels.closed(self)
         if self.epoch:
             self._channels.submit(LEAVE, self.context, (self.context.caller.node_id, self.epoch), _ignore)
@@ -137,6 +171,11 @@ class NodeChannel(WSListener):
         if self._transport is not None:
             self._transport.send_close(code)
             self._transport.disconnect()
+
+    def _opened_or_gone(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
 
     def look(self) -> None:
         """Take from the mailbox what may go out; one look at a time, a wake meanwhile causes another."""
@@ -150,6 +189,7 @@ class NodeChannel(WSListener):
 
     def _open(self, text: str) -> None:
         opened = self._protocol.receive_text(text)
+        self._opened_or_gone()
         if not self._check_token(opened.token):
             self.close(WSCloseCode.POLICY_VIOLATION)
             return
@@ -215,6 +255,14 @@ class NodeChannel(WSListener):
             return
         reply = mailbox.Reply(self.context.caller.node_id, event.job_id[:160], str(message_id), event.content)
         self._channels.submit(entry, self.context, reply, acknowledge)
+
+
+@dataclass(slots=True)
+class _Parts:
+    """A message whose last frame has not come."""
+
+    kind: WSMsgType
+    data: bytearray = field(default_factory=bytearray)
 
 
 def _ignore(outcome: Any) -> None:

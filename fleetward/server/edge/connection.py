@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +18,16 @@ from picows import WSListener, WSUpgradeRequest
 from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined]  # not fully public: pinned
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from fleetward.server.edge.plain_websocket import PlainWebSocket
+
 log = logging.getLogger("fleetward.edge")
 
 WEBSOCKET_FRAME_LIMIT = 1024 * 1024
 WEBSOCKET_BUFFER_BYTES = 2048
 GOODBYE_SECONDS = 0.5
+HEAD_LIMIT_BYTES = 64 * 1024
+UPGRADE_HEADERS = (b"host", b"connection", b"upgrade")
+UPGRADE_PREFIX = b"sec-websocket-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class Limits:
     header_timeout: float
     body_timeout: float
     connections_per_address: int
+    picows: bool = True
+    """Whether picows speaks WebSocket, else the `websockets` library."""
     strangers: Counter[str] = field(default_factory=Counter)
     """Connections per address that have not authenticated yet."""
 
@@ -58,6 +65,18 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._stranger = False
         self._address = ""
+        self._head_bytes = 0
+        self._reads_head = True
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: a head must be complete in time and of bounded size, also one that begins with empty lines."""
+        if self._reads_head:
+            self._head_bytes += len(data)
+            if self._timer is None:
+                self._arm(self._limits.header_timeout)
+        super().data_received(data)
+        if self._reads_head and self._head_bytes > HEAD_LIMIT_BYTES:
+            self._refuse("431 Request Header Fields Too Large", b"The head of the request is too large.")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the address, start the clock for the first request's head."""
@@ -98,6 +117,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there: now the body must keep coming."""
+        self._reads_head = False
         super().on_headers_complete()
         self._arm(self._limits.body_timeout)
 
@@ -110,6 +130,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is complete; the answer may take its time."""
         self._disarm()
+        self._reads_head, self._head_bytes = True, 0
         super().on_message_complete()
 
     def _should_upgrade_to_ws(self) -> bool:
@@ -144,9 +165,11 @@ class Connection(HttpToolsProtocol):
             self._reject(outcome)
             return
         self.mark_authenticated()
-        head = b"".join(b"%s: %s\r\n" % pair for pair in scope["headers"])
-        request = b"%s %s HTTP/1.1\r\n%s\r\n" % (scope["method"].encode(), scope["url"], head)
-        hand_over(self.transport, outcome, request)
+        request = upgrade_request(scope["headers"])
+        if self._limits.picows:
+            hand_over(self.transport, outcome, request)
+        else:
+            PlainWebSocket(outcome, WEBSOCKET_FRAME_LIMIT).take_over(self.transport, request)
 
     def _reject(self, rejection: Rejection) -> None:
         head = (
@@ -168,15 +191,29 @@ class Connection(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._timer = None
+        if self._reads_head and self.cycle is not None and not self.cycle.response_complete:
+            self._arm(self._limits.header_timeout)  # bytes of a next request while one is being answered
+            return
+        self._refuse("408 Request Timeout", b"The request came too slowly.")
+
+    def _refuse(self, status: str, body: bytes) -> None:
+        """End the connection, with an answer unless one is on its way."""
         if self.transport is None or self.transport.is_closing():
             return
-        if self.cycle is None or not self.cycle.response_started:
-            body = b"The request came too slowly."
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
             self.transport.write(
-                b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain\r\ncontent-length: %d\r\n"
-                b"connection: close\r\n\r\n%s" % (len(body), body)
+                b"HTTP/1.1 %s\r\ncontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+                % (status.encode(), len(body), body)
             )
         self.transport.close()
+        self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
+
+
+def upgrade_request(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """The upgrade as the WebSocket's implementation gets it: without signature and token, which may be long."""
+    wanted = [(name, value) for name, value in headers if name in UPGRADE_HEADERS or name.startswith(UPGRADE_PREFIX)]
+    head = b"".join(b"%s: %s\r\n" % pair for pair in wanted)
+    return b"GET / HTTP/1.1\r\n%s\r\n" % head
 
 
 class _Quiet:

@@ -124,7 +124,10 @@ class Server(uvicorn.Server):
             backlog=4096,
         )
         config.fleetward_limits = Limits(  # type: ignore[attr-defined]
-            settings.header_timeout, settings.body_timeout, settings.connections_per_address
+            settings.header_timeout,
+            settings.body_timeout,
+            settings.connections_per_address,
+            settings.websockets == "picows",
         )
         config.fleetward_upgrade = upgrade  # type: ignore[attr-defined]
         super().__init__(config)
