@@ -296,6 +296,11 @@ CALLS: Mapping[str, ValidCall] = {
     "fleetward:Halt": ValidCall(lambda stage: {"Reason": "a call"}),
     "fleetward:Resume": ValidCall(lambda stage: {}),
     "fleetward:DescribeHalt": ValidCall(lambda stage: {}),
+    "fleetward:DescribeNodeTrust": ValidCall(_node_id),
+    "fleetward:ApproveNode": ValidCall(_node_id),
+    "fleetward:ReleaseNode": ValidCall(_node_id),
+    "fleetward:RotateNodeKey": ValidCall(_node_id),
+    "fleetward:ListAuditRecords": ValidCall(lambda stage: {"After": 0, "MaxResults": 5}),
     "fleetward:ListCommandOutputs": ValidCall(_invocation),
     "fleetward:LocateCommandOutput": ValidCall(_output),
 }
