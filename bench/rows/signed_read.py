@@ -1,0 +1,76 @@
+"""Signed read: GetServiceSetting over TLS against the same server doing nothing, and against moto's GetParameter."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from bench.admission import admit
+from bench.client import Api, Connection, rate, signed
+from bench.figures import Figure, Size, at_least, median
+from bench.processes import Program, folder, free_port, serving
+from fleetward.protocol.sigv4 import Credentials
+
+CONNECTIONS = 16
+SETTING = "/ssm/managed-instance/activation-tier"
+
+
+async def measure(size: Size) -> list[Figure]:
+    """Calls per second over 16 kept connections: a signed read, a bare path, and moto's read over plain HTTP."""
+    calls, moto_calls = size.of(4000, 32), size.of(1000, 16)
+    with folder() as scratch:
+        admit(scratch / "data", 1)
+        async with serving(scratch / "data") as server, _moto(scratch) as moto:
+            api = server.api()
+            reading = [await api.connect() for _ in range(CONNECTIONS)]
+            bare = f"GET /healthz HTTP/1.1\r\nHost: {api.url.netloc}\r\n\r\n".encode()
+            reads, nothings, motos = [], [], []
+            await rate(reading, [api.message("GetServiceSetting", {"SettingId": SETTING})] * 100)
+            for _ in range(size.rounds):
+                message = api.message("GetServiceSetting", {"SettingId": SETTING})
+                reads.append(await rate(reading, [message] * calls))
+                nothings.append(await rate(reading, [bare] * calls))
+                if moto is not None:
+                    connections, message_to_moto = moto
+                    motos.append(await rate(connections, [message_to_moto()] * moto_calls))
+    figures = [
+        at_least(
+            "signed read, by the same server doing nothing",
+            100 * median([read / nothing for read, nothing in zip(reads, nothings, strict=True)]),
+            25.0,
+            " %",
+            f"{median(reads):,.0f}/s, nothing {median(nothings):,.0f}/s",
+        )
+    ]
+    if motos:
+        times = median([read / other for read, other in zip(reads, motos, strict=True)])
+        note = f"{median(motos):,.0f}/s there, over plain HTTP"
+        return [*figures, at_least("signed read, by moto's server", times, 15.0, " x", note)]
+    return [*figures, Figure("signed read, by moto's server", "moto[server] is not installed", ">= 15 x")]
+
+
+@contextlib.asynccontextmanager
+async def _moto(scratch: Path) -> AsyncIterator[tuple[list[Connection], Callable[[], bytes]] | None]:
+    if importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask") is None:
+        yield None
+        return
+    port = free_port()
+    program = Program(sys.executable, "-m", "moto.server", "-p", str(port), log=scratch / "moto.log")
+    await program.start()
+    try:
+        api = Api(f"http://127.0.0.1:{port}", Credentials("AKIAIOSFODNN7EXAMPLE", "secret"), None)
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                (await api.connect()).close()
+                break
+            await asyncio.sleep(0.2)
+        await api.call("PutParameter", {"Name": "bench", "Value": "hello", "Type": "String"})
+        body = b'{"Name":"bench"}'
+        connections = [await api.connect() for _ in range(CONNECTIONS)]
+        yield connections, lambda: signed(api.url.netloc, api.credentials, "GetParameter", body)
+    finally:
+        await program.end()
