@@ -48,7 +48,7 @@ def dial(node: Node, *, channel_id: str = "", keys: Credentials | None = None, s
     url = f"wss://{server.host}:{server.port}{path}?{query}"
     return connect(
         url, ssl=server.tls(), additional_headers=headers, compression=None, open_timeout=WAIT, close_timeout=2
-    )
+    ).__enter__()
 
 
 class Channel:

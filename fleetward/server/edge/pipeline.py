@@ -173,6 +173,8 @@ class Pipeline:
     async def route(self, exchange: Exchange) -> None:
         """Find service, operation and entry by X-Amz-Target, path or query form."""
         name = _service_of(exchange)
+        if name not in self._models:
+            raise errors.UnknownOperationException(f"The service {name} is not offered by this server yet.")
         model, service = self._models[name], self._services[name]
         exchange.service = model
         if model.protocol == "query":
@@ -499,6 +501,8 @@ def _service_of(exchange: Exchange) -> str:
         if kind.startswith("application/x-www-form-urlencoded"):
             scope = exchange.headers.get("authorization", "").partition("Credential=")[2].partition(",")[0].split("/")
             return "iam" if len(scope) > 3 and scope[3] == "iam" else "sts"
+    if exchange.method == "GET" and exchange.path == "/" and "Action=" in exchange.query:
+        return "sts"  # presigned: whoever is shown such a URL may ask us who signed it
     raise errors.UnknownOperationException(
         "The request names no operation: it needs an X-Amz-Target header, a query form or a known path."
     )
@@ -543,9 +547,8 @@ def _path_of_nul(value: Any) -> str | None:
 
 def _form(exchange: Exchange) -> dict[str, str]:
     try:
-        pairs = parse_qsl(
-            exchange.body.decode(), keep_blank_values=True, strict_parsing=bool(exchange.body), max_num_fields=10_000
-        )
+        text = exchange.query if exchange.method == "GET" else exchange.body.decode()
+        pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=10_000)
     except (UnicodeDecodeError, ValueError) as fault:
         raise errors.SerializationException("The body is not a readable form.") from fault
     return dict(pairs) or {"Action": ""}

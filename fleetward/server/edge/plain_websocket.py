@@ -60,11 +60,11 @@ class PlainWebSocket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of the peer: frames go to the listener, pongs and the end of broken connections out."""
         self._protocol.receive_data(data)
+        self._flush()
         for event in self._protocol.events_received():
             if isinstance(event, Frame) and event.opcode not in (Opcode.PING, Opcode.PONG):
                 frame = PlainFrame(WSMsgType(int(event.opcode)), event.fin, bytes(event.data))
                 self._listener.on_ws_frame(self, frame)
-        self._flush()
         if self._protocol.close_expected():
             self.disconnect()
 
