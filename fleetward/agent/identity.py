@@ -339,6 +339,8 @@ class RoleTokens:
                 return
 
     async def _renew(self) -> None:
+        if load(self._state).node_id != self._identity.node_id:
+            raise IdentityFault("this folder has joined as another node meanwhile")
         try:
             answer = await self._request(self._identity.private_key)
         except ServiceFault as fault:

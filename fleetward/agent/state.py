@@ -45,6 +45,18 @@ class StateFolder:
         """Held by the agent that runs on this folder."""
         return self.root / "agent.lock"
 
+    def remove(self) -> None:
+        """Remove what join and agent made, and the folder itself if nothing else is in it."""
+        import shutil  # costs memory, and the resident process never does this
+
+        for folder in (self.vault, self.journal, self.orchestration):
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        for path in (self.ca, self.credentials, self.lock):
+            path.unlink(missing_ok=True)
+        if self.root.is_dir() and not any(self.root.iterdir()):
+            self.root.rmdir()
+
     def prepare(self) -> None:
         """Make the folders that must be there."""
         for folder in (self.root, self.vault, self.journal, self.orchestration):

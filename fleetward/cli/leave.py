@@ -14,12 +14,11 @@ from fleetward.cli.failure import Failure
 def leave(
     state: Annotated[Path, typer.Option(help="The folder that `fleetward join` made.")],
     purge: Annotated[
-        bool, typer.Option("--purge", help="Remove the folder, though the control plane may not know.")
+        bool, typer.Option("--purge", help="Remove keys, journal and outputs, though the control plane may not know.")
     ] = False,
 ) -> None:
-    """Deregister this node, stop and remove the service, and forget who it was; `--purge` removes the folder too."""
+    """Deregister this node, remove its service and forget who it was; `--purge` removes the rest of the folder too."""
     import asyncio
-    import shutil
 
     from fleetward.agent import identity, platforms
     from fleetward.agent.client import ServiceFault
@@ -35,9 +34,9 @@ def leave(
             raise Failure(f"the control plane was not told: {fault}") from fault
         print(f"fleetward: the control plane was not told: {fault}", file=sys.stderr)
     try:
-        platforms.current().remove_service()
+        platforms.current().remove_service(folder.root)
         identity.forget(folder)
-        if purge and folder.root.is_dir():
-            shutil.rmtree(folder.root)
+        if purge:
+            folder.remove()
     except OSError as fault:
         raise Failure(str(fault)) from fault

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -15,7 +17,7 @@ import pytest
 
 from fleetward.agent import app
 from tests.agent.machine import AgentProcess
-from tests.serving import ServerProcess, StartServer, eventually
+from tests.serving import FLEETWARD, ServerProcess, StartServer, eventually
 
 pytest_plugins = ["tests.serving"]
 
@@ -163,3 +165,54 @@ def test_the_resident_process_loads_only_what_is_listed(agent: AgentProcess) -> 
 
 def test_an_address_of_this_machine_is_found() -> None:
     assert app.own_address("127.0.0.1")
+
+
+def fleetward(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command line."""
+    return subprocess.run([str(FLEETWARD), *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_join_agent_and_leave_by_the_command_line(serving: ServerProcess, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    (tmp_path / "theirs").write_text("not ours")
+    activation_id, code = serving.activation()
+    join = ["join", "--endpoint", serving.url, "--activation-id", activation_id, "--activation-code", code]
+    refused = fleetward(*join, "--state", state, "--ca-sha256", "0" * 64)
+    assert refused.returncode == 1
+    assert "somebody else may be answering" in refused.stderr
+    assert fleetward(*join, "--state", state).returncode == 2
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(serving.ca.read_text())).hexdigest()
+    joined = fleetward(*join, "--state", state, "--ca-sha256", digest)
+    assert joined.returncode == 0, joined.stderr
+    assert re.fullmatch(r"mi-[0-9a-f]{17}\n", joined.stdout)
+    again = fleetward(*join, "--state", state, "--ca-sha256", digest)
+    assert again.returncode == 1
+    assert joined.stdout.strip() in again.stderr
+
+    agent = subprocess.Popen([str(FLEETWARD), "agent", "--state", str(state)], stderr=subprocess.PIPE, text=True)
+    assert agent.stderr is not None
+    while "the control channel is open" not in agent.stderr.readline():
+        assert agent.poll() is None
+    left = fleetward("leave", "--state", state, "--purge")
+    assert left.returncode == 0, left.stderr
+    listed = serving.client().describe_instance_information()["InstanceInformationList"]
+    assert joined.stdout.strip() not in [node["InstanceId"] for node in listed]
+    assert not state.exists()
+    assert agent.wait(60) == 1  # it ends by itself: it is nobody's agent any more
+    assert not state.exists()
+
+
+def test_leaving_removes_nothing_that_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("not ours")
+    assert fleetward("leave", "--state", tmp_path, "--purge").returncode == 0
+    assert (tmp_path / "theirs").read_text() == "not ours"
+
+
+def test_a_template_has_no_identity(agent: AgentProcess) -> None:
+    agent.start()
+    busy = fleetward("agent", "--state", agent.state.root, "--prepare-template")
+    assert busy.returncode == 1
+    agent.end()
+    assert fleetward("agent", "--state", agent.state.root, "--prepare-template").returncode == 0
+    assert list(agent.state.vault.iterdir()) == []
+    assert fleetward("agent", "--state", agent.state.root).returncode == 1

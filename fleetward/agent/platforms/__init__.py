@@ -53,8 +53,8 @@ class Platform(Protocol):
     def install_service(self, command: list[str], folder: Path) -> str:
         """Start the agent with the system from now on; a sentence that says what was done. OSError if it cannot."""
 
-    def remove_service(self) -> None:
-        """Undo `install_service`; nothing happens when it was never done."""
+    def remove_service(self, folder: Path) -> None:
+        """Undo `install_service` of this folder's agent; nothing happens when it was never done."""
 
 
 @lru_cache(maxsize=1)

@@ -97,9 +97,9 @@ class Linux(Posix):
                 raise OSError(f"systemctl {' '.join(arguments)}: {done.stderr.strip()[:300]}")
         return f"{UNIT} is enabled and running"
 
-    def remove_service(self) -> None:
-        """Stop and disable the unit and remove its file."""
-        if UNIT.exists():
+    def remove_service(self, folder: Path) -> None:
+        """Stop and disable the unit and remove its file, if it runs the agent of this folder."""
+        if quoted(str(folder)) in _text(UNIT):
             subprocess.run(["systemctl", "disable", "--now", UNIT.name], check=False, capture_output=True, timeout=120)
             UNIT.unlink(missing_ok=True)
             subprocess.run(["systemctl", "daemon-reload"], check=False, capture_output=True, timeout=120)
@@ -111,9 +111,14 @@ def has_systemd() -> bool:
 
 
 def unit_text(command: list[str]) -> str:
-    """The systemd unit that runs a command; its words are quoted as systemd reads them."""
-    words = ['"' + word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"' for word in command]
-    return UNIT_TEXT.format(command=" ".join(words).replace("$", "$$"))
+    """The systemd unit that runs a command."""
+    return UNIT_TEXT.format(command=" ".join(map(quoted, command)))
+
+
+def quoted(word: str) -> str:
+    """A word as ExecStart wants it."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"'
 
 
 def read_os_release(text: str) -> dict[str, str]:

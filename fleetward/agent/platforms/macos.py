@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,8 +75,14 @@ class MacOS(Posix):
             raise OSError(f"launchctl bootstrap: {done.stderr.strip()[:300]}")
         return f"{UNIT} is loaded"
 
-    def remove_service(self) -> None:
-        """Unload the launch daemon and remove its file."""
-        if sys.platform == "darwin" and os.path.exists(UNIT):  # noqa: PTH110 - a plain question
+    def remove_service(self, folder: Path) -> None:
+        """Unload the launch daemon and remove its file, if it runs the agent of this folder."""
+        import plistlib
+
+        try:
+            words = plistlib.loads(UNIT.read_bytes()).get("ProgramArguments", [])
+        except (OSError, ValueError):
+            return
+        if str(folder) in words:
             subprocess.run(["launchctl", "bootout", f"system/{LABEL}"], check=False, capture_output=True, timeout=60)
             UNIT.unlink(missing_ok=True)

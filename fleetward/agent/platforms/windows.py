@@ -104,8 +104,10 @@ class Windows:
         )
         return f"the task {TASK} starts with the system and is running"
 
-    def remove_service(self) -> None:
-        """End and delete the task."""
+    def remove_service(self, folder: Path) -> None:
+        """End and delete the task, if it runs the agent of this folder."""
+        if str(folder) not in output_of("schtasks", "/Query", "/TN", TASK, "/XML"):
+            return
         for arguments in (["/End"], ["/Delete", "/F"]):
             subprocess.run(["schtasks", *arguments, "/TN", TASK], check=False, capture_output=True, timeout=60)
 
