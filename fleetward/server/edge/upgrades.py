@@ -11,7 +11,7 @@ from fleetward.server.edge.channels import Channels
 from fleetward.server.edge.connection import Rejection
 from fleetward.server.edge.http import App
 from fleetward.server.edge.pipeline import Exchange, Pipeline, Response
-from fleetward.server.errors import UnknownOperationException
+from fleetward.server.errors import UnknownOperationException, ValidationException
 from fleetward.server.keys import KeyRing
 from fleetward.server.ssmmessages import token_opens
 
@@ -58,6 +58,11 @@ class Upgrades:
     async def _listener(self, exchange: Exchange) -> WSListener:
         if not exchange.path.startswith(CONTROL):
             raise UnknownOperationException("There is no WebSocket at this path.")
+        if (
+            exchange.headers.get("sec-websocket-version") != "13"
+            or len(exchange.headers.get("sec-websocket-key", "")) != 24
+        ):
+            raise ValidationException("The upgrade needs Sec-WebSocket-Version 13 and a Sec-WebSocket-Key.")
         await self._pipeline.enter(exchange, "ssmmessages", "OpenControlChannel")
         node_id = exchange.path.removeprefix(CONTROL)
         exchange.request = {"ChannelId": node_id}
