@@ -7,7 +7,7 @@ writers never queue for the end of the chain; a record that is changed or remove
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -128,6 +128,22 @@ def chained(before: str, sequence: int, body: str) -> str:
 def after(call: Call, sequence: int, most: int) -> Sequence[Row[Any]]:
     """The tenant's sealed records with higher numbers, in order."""
     return call.db.all(CHAIN, account=call.account, in_region=call.region, after=sequence, most=most)
+
+
+def first_break(rows: Iterable[Row[Any]]) -> int | None:
+    """The first sequence number whose record is not what was sealed, in rows of CHAIN; None when all are.
+
+    The first row's hash is taken as it stands unless it is number 1: records before it were forgotten.
+    """
+    before, expected = "", 1
+    for number, row in enumerate(rows):
+        if number == 0 and row.sequence != 1:
+            before, expected = row.hash, row.sequence + 1
+            continue
+        if row.sequence != expected or row.hash != chained(before, row.sequence, row.body):
+            return expected
+        before, expected = row.hash, expected + 1
+    return None
 
 
 def forget(call: Call) -> None:
