@@ -55,6 +55,14 @@ async def until(check: Callable[[], Any], within: float = 20.0) -> Any:
     return value
 
 
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that only waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class FixedKeys:
     """Keys of a node that is known to nobody."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from fleetward.agent import process
 from fleetward.agent.process import Ended, Ending, Stop, run_process, run_program
-from tests.agent.machine import run, until
+from tests.agent.machine import alive, run, until
 
 
 async def shell(text: str, *, seconds: float = 30, stop: Stop | None = None) -> tuple[Ended, bytes, bytes]:
@@ -26,13 +26,6 @@ async def shell(text: str, *, seconds: float = 30, stop: Stop | None = None) -> 
         stop=stop or Stop(),
     )
     return ended, bytes(output), bytes(errors)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_both_streams_and_the_exit_code_arrive() -> None:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from tests.agent.machine import (
     NODE_ID,
     Machine,
     RebootingLinux,
+    alive,
     content,
     document,
     new_command_id,
@@ -81,7 +84,7 @@ def test_scripts_see_what_the_protocol_promises(tmp_path: Path) -> None:
 
 
 def test_time_out_ends_a_step_with_137(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["fleetward.protocol.document.plan"], "MIN_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(import_module("fleetward.protocol.document.plan"), "MIN_TIMEOUT_SECONDS", 1)
     ended = perform(tmp_path, document(script("echo begun; sleep 100", timeoutSeconds=1)))
     step = ended["steps"]["step"]
     assert (ended["documentStatus"], step["status"], step["code"]) == ("TimedOut", "TimedOut", 137)
@@ -272,14 +275,14 @@ KILLED = textwrap.dedent(
 )
 
 
-def kill_in(folder: Path, command_id: str, text: str, ready: Path) -> None:
-    """Give a worker in a process of its own a command and kill that process once `ready` exists."""
+def kill_in(folder: Path, command_id: str, text: str, ready: Callable[[], object]) -> None:
+    """Give a worker in a process of its own a command and kill that process once it is `ready`."""
     (folder / "content").write_text(text)
     command = [sys.executable, "-c", KILLED, str(folder / "state"), command_id, str(folder / "content")]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
     try:
         deadline = time.monotonic() + 20
-        while not ready.exists():
+        while not ready():
             assert time.monotonic() < deadline
             time.sleep(0.01)
     finally:
@@ -298,7 +301,8 @@ def test_a_step_interrupted_by_kill_is_failed_said_so_and_not_run_again(tmp_path
         script(f"echo 2 >> {tmp_path}/runs", name="two"),
     )
     command_id = new_command_id()
-    kill_in(tmp_path, command_id, content(doc), tmp_path / "runs")
+    stdout = tmp_path / "state" / "orchestration" / command_id / "steps" / "one" / "stdout"
+    kill_in(tmp_path, command_id, content(doc), lambda: (tmp_path / "runs").exists() and stdout.stat().st_size)
     ended = run(after_restart(tmp_path, command_id))
     steps = ended["steps"]
     assert isinstance(steps, dict)
@@ -307,13 +311,13 @@ def test_a_step_interrupted_by_kill_is_failed_said_so_and_not_run_again(tmp_path
     assert "not run again" in steps["one"]["standardError"]
     assert steps["one"]["standardOutput"] == "kept\n"
     assert (tmp_path / "runs").read_text() == "1\n"
-    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}/stat").exists(), "the orphan was left running"
+    run(until(lambda: not alive(int((tmp_path / "pid").read_text()))))
 
 
 def test_steps_done_before_a_kill_are_kept_and_told(tmp_path: Path) -> None:
     doc = document(script("echo first", name="one"), script(f"touch {tmp_path}/begun; sleep 100", name="two"))
     command_id = new_command_id()
-    kill_in(tmp_path, command_id, content(doc), tmp_path / "begun")
+    kill_in(tmp_path, command_id, content(doc), (tmp_path / "begun").exists)
     (record,) = Journal(tmp_path / "state" / "journal").open_records()
     acknowledged = tmp_path / "state" / "journal" / f"{command_id}.jsonl"
     lines = [line for line in acknowledged.read_text().splitlines() if '"acknowledged"' not in line]
