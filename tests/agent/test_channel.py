@@ -34,7 +34,11 @@ class Middle:
 
     def cut(self) -> None:
         """Break every connection."""
-        self._loop.call_soon_threadsafe(lambda: [writer.transport.abort() for writer in self._writers])
+        self._loop.call_soon_threadsafe(self._abort)
+
+    def _abort(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
 
     def close(self) -> None:
         """End it."""

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from fleetward.agent import client as client_module
+from fleetward.agent import chance
 from fleetward.agent.client import Client, Endpoint, ServiceFault, fault_of
 from fleetward.agent.http import Answer, HttpFault, Url
 from fleetward.protocol.sigv4 import Credentials
@@ -60,7 +60,7 @@ def refused(code: str, status: int = 400, **headers: str) -> bytes:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module.chance, "between", lambda least, most: 0.0)
+    monkeypatch.setattr(chance, "between", lambda least, most: 0.0)
 
 
 @pytest.mark.parametrize("first", [refused("ThrottlingException"), refused("InternalServerError", 500), b"", said(503)])

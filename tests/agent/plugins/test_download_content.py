@@ -38,7 +38,7 @@ class Files(http.server.BaseHTTPRequestHandler):
         first = hashlib.md5(b"user:x:word").hexdigest()
         second = hashlib.md5(b"GET:/digest").hexdigest()
         text = f"{first}:n:{told['nc']}:{told['cnonce']}:auth:{second}"
-        return hashlib.md5(text.encode()).hexdigest() == told["response"]
+        return bool(hashlib.md5(text.encode()).hexdigest() == told["response"])
 
     def _answer(self, status: int, body: bytes, *headers: tuple[str, str]) -> None:
         self.send_response(status)

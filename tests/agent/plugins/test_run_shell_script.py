@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_a_relative_folder_is_below_the_downloads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("inputs", [{"workingDirectory": "/no/such/folder"}, {"environment": {"A=B": "x"}}])
-def test_inputs_that_cannot_be_used_fail_the_step(tmp_path: Path, inputs: dict[str, object]) -> None:
+def test_inputs_that_cannot_be_used_fail_the_step(tmp_path: Path, inputs: dict[str, Any]) -> None:
     step = perform(tmp_path, document(script("true", **inputs)))["steps"]["step"]
     assert (step["status"], step["code"]) == ("Failed", 1)
     assert step["standardError"]
