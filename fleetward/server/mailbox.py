@@ -27,9 +27,11 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    and_,
     bindparam,
     delete,
     insert,
+    or_,
     select,
     update,
 )
@@ -45,6 +47,7 @@ BUSY_AGAIN_AFTER = timedelta(seconds=10)
 HOLD_AFTER_RECONNECT = timedelta(seconds=15)
 AGENT_REMEMBERS = timedelta(minutes=25)
 REPLIES_REMEMBERED = timedelta(hours=3)
+OVERLOOKED_AFTER = timedelta(seconds=5)
 POLLING = -1
 """The epoch that the polling road sends under."""
 
@@ -134,6 +137,20 @@ DUE_NODES = (
     .distinct()
     .limit(5000)
 )
+LEFT_WAITING = (
+    select(messages.c.account_id, messages.c.region, messages.c.node_id)
+    .join(
+        presence.connections,
+        and_(
+            presence.connections.c.account_id == messages.c.account_id,
+            presence.connections.c.region == messages.c.region,
+            presence.connections.c.node_id == messages.c.node_id,
+        ),
+    )
+    .where(presence.connections.c.server_id == bindparam("server"), messages.c.due_at <= bindparam("before"))
+    .distinct()
+    .limit(5000)
+)
 SEEN = select(seen_replies.c.node_id, seen_replies.c.message_id).where(
     seen_replies.c.account_id == bindparam("account"),
     seen_replies.c.region == bindparam("in_region"),
@@ -141,7 +158,17 @@ SEEN = select(seen_replies.c.node_id, seen_replies.c.message_id).where(
 )
 REMEMBER = insert(seen_replies)
 FORGET_REPLIES = delete(seen_replies).where(seen_replies.c.seen_at < bindparam("before"))
-EXPIRE = delete(messages).where(messages.c.expires_at <= bindparam("now"))
+EXPIRE = delete(messages).where(
+    messages.c.expires_at <= bindparam("now"),
+    or_(messages.c.state != "accepted", messages.c.lane == int(Lane.URGENT)),  # others end with what they are about
+)
+RECALL = delete(messages).where(*_MESSAGE, messages.c.state != "accepted")
+ACCEPTED = select(messages.c.node_id, messages.c.message_id).where(
+    messages.c.account_id == bindparam("account"),
+    messages.c.region == bindparam("in_region"),
+    messages.c.node_id.in_(bindparam("nodes", expanding=True)),
+    messages.c.state == "accepted",
+)
 STATE_OF = select(messages.c.state, messages.c.first_sent_at).where(*_MESSAGE)
 
 
@@ -243,6 +270,17 @@ def withdraw(call: Call, pairs: Iterable[tuple[str, str]]) -> None:
     call.db.run(REMOVE, [_key(call, node_id, message_id) for node_id, message_id in pairs])
 
 
+def recall(call: Call, pairs: Iterable[tuple[str, str]]) -> None:
+    """Send messages `(node_id, message_id)` no more, unless their nodes have accepted them."""
+    call.db.run(RECALL, [_key(call, node_id, message_id) for node_id, message_id in pairs])
+
+
+def accepted(call: Call, node_ids: Iterable[str]) -> set[tuple[str, str]]:
+    """What these nodes have accepted and not answered for good: `(node_id, message_id)`."""
+    ids = sorted(set(node_ids))
+    return {tuple(row) for row in call.db.all(ACCEPTED, account=call.account, in_region=call.region, nodes=ids)}
+
+
 def was_sent(call: Call, node_id: str, message_id: str) -> bool:
     """Whether the node may have got the message already."""
     row = call.db.first(STATE_OF, account=call.account, in_region=call.region, node=node_id, message=message_id)
@@ -319,6 +357,8 @@ def _choose(call: Call, asked: dict[str, int], current: dict[str, Row[Any]]) -> 
         connection = current.get(row.node_id)
         epoch = asked[row.node_id]
         if row.state == "accepted" or (epoch != POLLING and (connection is None or connection.epoch != epoch)):
+            continue
+        if row.expires_at <= call.now:
             continue
         if row.state == "sent" and epoch != POLLING and row.epoch not in (epoch, POLLING) and connection is not None:
             resume_at = connection.connected_at + HOLD_AFTER_RECONNECT
@@ -420,6 +460,11 @@ def fresh(call: Call, replies: Sequence[tuple[str, str]]) -> list[bool]:
 def due_nodes(call: Call, after: datetime) -> list[str]:
     """Entry: topics of nodes with a message that became due since `after`."""
     return [node_topic(*row) for row in call.db.all(DUE_NODES, after=after, now=call.now)]
+
+
+def left_waiting(call: Call, server_id: str) -> list[str]:
+    """Entry: topics of nodes connected to this server whose messages have been due for a while: a wake was lost."""
+    return [node_topic(*row) for row in call.db.all(LEFT_WAITING, server=server_id, before=call.now - OVERLOOKED_AFTER)]
 
 
 def expire(call: Call) -> None:

@@ -64,6 +64,7 @@ CURRENT = select(
     connections.c.region == bindparam("in_region"),
     connections.c.node_id.in_(bindparam("nodes", expanding=True)),
 )
+LOCK_CURRENT = CURRENT.order_by(connections.c.node_id).with_for_update()
 CONNECTED = (
     select(connections.c.node_id)
     .join(servers, servers.c.server_id == connections.c.server_id)
@@ -84,7 +85,8 @@ DROP_CONNECTIONS = update(connections).where(connections.c.server_id == bindpara
 def connect(call: Call, arrivals: Sequence[Sent]) -> list[int]:
     """Batch entry: nodes opened their channels here, `(node_id, server_id, agent_version)`; returns their epochs."""
     nodes = [member.request[0] for member in arrivals]
-    known = {r.node_id: r.epoch for r in call.db.all(CURRENT, account=call.account, in_region=call.region, nodes=nodes)}
+    scope = {"account": call.account, "in_region": call.region, "nodes": nodes}
+    known = {row.node_id: row.epoch for row in call.db.all(LOCK_CURRENT, **scope)}
     epochs = []
     for member in arrivals:
         node_id, server_id, agent_version = member.request

@@ -27,6 +27,7 @@ log = logging.getLogger("fleetward.background")
 JOBS_AT_ONCE = 32
 IDLE = 5.0
 RESEND_EVERY = 1.0
+SWEEP_BACK = timedelta(seconds=10)
 EFFECT_SECONDS = 60.0
 
 timer_leases = Table(
@@ -69,6 +70,7 @@ EXPIRE_MESSAGES = Entry("timer mailbox.expire", mailbox.expire, audit=False)
 TAKE_TIMER = Entry("timer.take", take_timer, audit=False)
 DUE_TENANTS = Entry("timer.tenants", due_tenants, reads=True)
 DUE_NODES = Entry("mailbox.due", mailbox.due_nodes, reads=True)
+LEFT_WAITING = Entry("mailbox.left-waiting", mailbox.left_waiting, reads=True)
 RENEW = Entry("presence.renew", presence.renew, audit=False)
 DROP_SERVER = Entry("presence.drop", presence.drop_server, audit=False)
 
@@ -116,6 +118,7 @@ class Background:
         loops = (
             (self._jobs_once, None),
             (self.sweep, RESEND_EVERY),
+            (self.poll_nodes, IDLE),
             (self._timers_once, 1.0),
             (self.renew, presence.SERVER_LEASE.total_seconds() / 4),
         )
@@ -184,7 +187,13 @@ class Background:
         """Wake nodes whose messages are due again; refresh what is polled every second."""
         now = self._runner.clock.now()
         await self._every_second(now)
-        topics = await self._run(DUE_NODES, self._home, now - timedelta(seconds=120))
+        topics = await self._run(DUE_NODES, self._home, now - SWEEP_BACK)
+        if topics:
+            self._wake(topics)
+
+    async def poll_nodes(self) -> None:
+        """Let connected nodes look whose messages nobody woke them for: a lost wake costs delay, never truth."""
+        topics = await self._run(LEFT_WAITING, self._home, self._server_id)
         if topics:
             self._wake(topics)
 

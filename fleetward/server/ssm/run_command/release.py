@@ -44,6 +44,7 @@ WAITING = (
     .order_by(table.invocations.c.node_id)
     .limit(bindparam("most"))
 )
+POSTPONE = update(table.invocations).where(*table.THIS_INVOCATION).values(due_at=bindparam("due"))
 RELEASE = update(table.invocations).where(*table.THIS_INVOCATION).values(released_at=bindparam("now"))
 CANCELLING = update(table.invocations).where(*table.THIS_INVOCATION).values(status=InvocationStatus.CANCELLING.value)
 UNFINISHED = (
@@ -170,7 +171,7 @@ def proceed(call: Call, tally: Tally) -> None:
 
 def release_next(call: Call, tally: Tally) -> None:
     """Post the next invocations of a command to their nodes, as many as rate control allows."""
-    if tally.cancelled or commands.halted(call) is not None:
+    if tally.cancelled or call.now >= tally.row.deliver_until or commands.halted(call) is not None:
         return
     number = release_count(tally.waiting, tally.running, tally.errors, tally.concurrency, tally.error_limit)
     if number <= 0:
@@ -262,6 +263,7 @@ def _cancel(call: Call, tally: Tally, unfinished: Sequence[Row[Any]]) -> None:
     _end(call, tally, unsent, InvocationStatus.CANCELLED, released=True)
     mailbox.finish(call, [(node_id, job_id(command_id, node_id)) for node_id in unsent])
     call.db.run(CANCELLING, [table.key(call, command_id, node_id) for node_id in sent])
+    mailbox.recall(call, [(node_id, job_id(command_id, node_id)) for node_id in sent])  # or it might begin after this
     mailbox.post(
         call,
         [
@@ -288,7 +290,24 @@ def _end(call: Call, tally: Tally, node_ids: Sequence[str], status: InvocationSt
 def time_out(call: Call) -> None:
     """End what was not delivered, or never answered, in its time (only an agent can say ExecutionTimedOut)."""
     overdue = call.db.all(OVERDUE, account=call.account, in_region=call.region, now=call.now)
-    end_unanswered(call, overdue, InvocationStatus.DELIVERY_TIMED_OUT)
+    postponed = _give_accepted_their_time(call, overdue)
+    late = [row for row in overdue if (row.command_id, row.node_id) not in postponed]
+    end_unanswered(call, late, InvocationStatus.DELIVERY_TIMED_OUT)
+
+
+def _give_accepted_their_time(call: Call, overdue: Sequence[Row[Any]]) -> set[tuple[str, str]]:
+    """Those whose nodes accepted them in time and have not said more: they are given the time to run as well."""
+    commands_of = table.lock(call, (row.command_id for row in overdue))
+    silent = [row for row in overdue if row.status == InvocationStatus.PENDING.value and row.released_at is not None]
+    accepted = mailbox.accepted(call, (row.node_id for row in silent))
+    postponed = {
+        (row.command_id, row.node_id): commands_of[row.command_id].expires_at
+        for row in silent
+        if (row.node_id, job_id(row.command_id, row.node_id)) in accepted
+        and commands_of[row.command_id].expires_at > call.now
+    }
+    call.db.run(POSTPONE, [{**table.key(call, *pair), "due": due} for pair, due in postponed.items()])
+    return set(postponed)
 
 
 def end_unanswered(call: Call, rows: Sequence[Row[Any]], status: InvocationStatus) -> None:

@@ -135,6 +135,7 @@ def _load(
             row, InvocationStatus(row.status), dict(row.steps), row.trace, row.started_at, row.ended_at
         )
         for row in rows
+        if row.released_at is not None
     }
 
 
