@@ -150,7 +150,7 @@ def register_managed_instance(call: Call, request: Mapping[str, Any]) -> dict[st
                 fingerprint=request["Fingerprint"],
             ),
         )
-    return {"InstanceId": node_id}
+    return {"InstanceId": node_id, "Region": call.region}
 
 
 def _expiry(call: Call, asked: datetime | None) -> datetime:
