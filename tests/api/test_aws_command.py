@@ -1,0 +1,323 @@
+"""The `aws` command and boto3 drive every operation that an operator has, paginators and waiters included."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from awscli.clidriver import create_clidriver  # type: ignore[import-untyped]  # awscli has no stubs
+
+from fleetward.server import app
+from tests.calls import SETTING, SHELL, Stage
+from tests.channel import Channel
+from tests.serving import ACCOUNT, REGION, ServerProcess
+
+pytest_plugins = ["tests.serving", "tests.calls"]
+
+AWS = Path(sys.executable).with_name("aws")
+
+
+class Aws:
+    """The `aws` command, run in this process for speed: the same program that the script starts."""
+
+    def __init__(self, stage: Stage, environment: Mapping[str, str]) -> None:
+        self.stage = stage
+        self.environment = environment
+
+    def __call__(self, command: str, **options: Any) -> Any:
+        """`aws("ssm list-nodes", max_results=5)`: options become `--max-results 5`; the output read."""
+        arguments = command.split()
+        for name, value in options.items():
+            arguments.append("--" + name.replace("_", "-"))
+            if value is not True:
+                arguments.append(value if isinstance(value, str) else json.dumps(value))
+        output, complaints = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(complaints):
+            code = create_clidriver().main(arguments)
+        assert code == 0, f"aws {' '.join(arguments)}: {complaints.getvalue()}"
+        return json.loads(output.getvalue()) if output.getvalue().strip() else None
+
+
+@pytest.fixture(scope="module")
+def aws(stage: Stage) -> Iterator[Aws]:
+    """Configured by the environment alone, as the README tells."""
+    server = stage.server
+    chosen = {
+        "AWS_ACCESS_KEY_ID": server.root.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": server.root.secret_access_key,
+        "AWS_ENDPOINT_URL": server.url,
+        "AWS_CA_BUNDLE": str(server.ca),
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_DEFAULT_OUTPUT": "json",
+        "AWS_PAGER": "",
+        "AWS_MAX_ATTEMPTS": "1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_CLI_HISTORY_FILE": os.devnull,
+    }
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in chosen.items():
+            patched.setenv(name, value)
+        yield Aws(stage, {**os.environ, **chosen})
+
+
+def caller_identity(aws: Aws) -> None:
+    assert aws("sts get-caller-identity")["Arn"] == f"arn:aws:iam::{ACCOUNT}:root"
+
+
+def session_token(aws: Aws) -> None:
+    assert aws("sts get-session-token", duration_seconds=900)["Credentials"]["SessionToken"]
+
+
+def assume_role(aws: Aws) -> None:
+    made = aws("sts assume-role", role_arn=f"arn:aws:iam::{ACCOUNT}:role/ReadOnly", role_session_name="cli")
+    assert made["AssumedRoleUser"]["Arn"].endswith("assumed-role/ReadOnly/cli")
+
+
+def tags(aws: Aws) -> None:
+    resource = {"resource_type": "ManagedInstance", "resource_id": aws.stage.node.node_id}
+    aws("ssm add-tags-to-resource", **resource, tags=[{"Key": "stage", "Value": "one"}])
+    assert {"Key": "stage", "Value": "one"} in aws("ssm list-tags-for-resource", **resource)["TagList"]
+    aws("ssm remove-tags-from-resource", **resource, tag_keys=["stage"])
+    assert {"Key": "stage", "Value": "one"} not in aws("ssm list-tags-for-resource", **resource)["TagList"]
+
+
+def nodes(aws: Aws) -> None:
+    node_id = aws.stage.node.node_id
+    aws.stage.node.beat()
+    filters = [{"Key": "InstanceIds", "Values": [node_id]}]
+    (found,) = aws("ssm describe-instance-information", filters=filters)["InstanceInformationList"]
+    assert (found["InstanceId"], found["PingStatus"]) == (node_id, "Online")
+    wanted = [{"Key": "InstanceIds", "Values": [node_id], "Operator": "Equal"}]
+    (found,) = aws("ssm describe-instance-properties", filters_with_operator=wanted)["InstanceProperties"]
+    assert found["InstanceId"] == node_id
+    assert aws("ssm get-connection-status", target=node_id)["Status"] in ("notconnected", "connected")
+    of_node = [{"Key": "InstanceId", "Values": [node_id], "Type": "Equal"}]
+    assert [each["Id"] for each in aws("ssm list-nodes", filters=of_node)["Nodes"]] == [node_id]
+    aggregator = [{"AggregatorType": "Count", "TypeName": "Instance", "AttributeName": "PlatformType"}]
+    summary = aws("ssm list-nodes-summary", aggregators=aggregator)["Summary"]
+    assert sum(int(row["Count"]) for row in summary) >= 1
+
+
+def node_role(aws: Aws) -> None:
+    aws("ssm update-managed-instance-role", instance_id=aws.stage.node.node_id, iam_role="SSMServiceRole")
+    lost = aws.stage.fresh_node()
+    aws("ssm deregister-managed-instance", instance_id=lost.node_id)
+    assert lost.call("UpdateInstanceInformation", {"InstanceId": lost.node_id}).status == 400
+
+
+def service_settings(aws: Aws) -> None:
+    aws("ssm update-service-setting", setting_id=SETTING, setting_value="SSMServiceRole")
+    shown = aws("ssm get-service-setting", setting_id=SETTING)["ServiceSetting"]
+    assert (shown["SettingValue"], shown["Status"]) == ("SSMServiceRole", "Customized")
+    assert aws("ssm reset-service-setting", setting_id=SETTING)["ServiceSetting"]["Status"] == "Default"
+
+
+def activations(aws: Aws) -> None:
+    made = aws("ssm create-activation", iam_role="SSMServiceRole", default_instance_name="from-aws")
+    filters = [{"FilterKey": "ActivationIds", "FilterValues": [made["ActivationId"]]}]
+    (found,) = aws("ssm describe-activations", filters=filters)["ActivationList"]
+    assert (found["DefaultInstanceName"], found["RegistrationLimit"]) == ("from-aws", 1)
+    aws("ssm delete-activation", activation_id=made["ActivationId"])
+    assert aws("ssm describe-activations", filters=filters)["ActivationList"] == []
+
+
+def documents(aws: Aws) -> None:
+    name = aws.stage.name()
+    aws("ssm create-document", name=name, content=json.dumps(SHELL), document_type="Command")
+    other = json.dumps({**SHELL, "description": "Second."})
+    aws("ssm update-document", name=name, content=other, document_version="$LATEST", version_name="second")
+    assert len(aws("ssm list-document-versions", name=name)["DocumentVersions"]) == 2
+    aws("ssm update-document-default-version", name=name, document_version="2")
+    assert aws("ssm describe-document", name=name)["Document"]["DefaultVersion"] == "2"
+    shown = aws("ssm get-document", name=name, document_format="YAML")
+    assert "description: Second." in shown["Content"]
+    listed = aws("ssm list-documents", filters=[{"Key": "Name", "Values": [name]}])["DocumentIdentifiers"]
+    assert [each["Name"] for each in listed] == [name]
+    aws("ssm update-document-metadata", name=name, document_reviews={"Action": "SendForReview"})
+    history = aws("ssm list-document-metadata-history", name=name, metadata="DocumentReviews")
+    assert history["Name"] == name
+    share = {"name": name, "permission_type": "Share"}
+    aws("ssm modify-document-permission", **share, account_ids_to_add=["210987654321"])
+    assert aws("ssm describe-document-permission", **share)["AccountIds"] == ["210987654321"]
+    aws("ssm modify-document-permission", **share, account_ids_to_remove=["210987654321"])
+    aws("ssm delete-document", name=name)
+    assert aws("ssm list-documents", filters=[{"Key": "Name", "Values": [name]}])["DocumentIdentifiers"] == []
+
+
+def run_command(aws: Aws) -> None:
+    node = aws.stage.node
+    with Channel(node) as channel:
+        sent = aws(
+            "ssm send-command",
+            instance_ids=[node.node_id],
+            document_name="AWS-RunShellScript",
+            parameters={"commands": ["echo hello"]},
+            comment="from aws",
+        )["Command"]
+        reporting = threading.Thread(target=channel.run, args=("hello\n",))
+        reporting.start()
+        ids = {"command_id": sent["CommandId"], "instance_id": node.node_id}
+        reporting.join(20)
+        assert aws("ssm wait command-executed", **ids) is None
+        found = aws("ssm get-command-invocation", **ids)
+        assert (found["Status"], found["StandardOutputContent"]) == ("Success", "hello\n")
+        (listed,) = aws("ssm list-commands", command_id=sent["CommandId"])["Commands"]
+        assert (listed["Status"], listed["Comment"], listed["CompletedCount"]) == ("Success", "from aws", 1)
+        details = aws("ssm list-command-invocations", command_id=sent["CommandId"], details=True)
+        (plugin,) = details["CommandInvocations"][0]["CommandPlugins"]
+        assert (plugin["Status"], plugin["Output"]) == ("Success", "hello\n")
+
+
+def cancel(aws: Aws) -> None:
+    command_id = aws.stage.invoked()
+    aws("ssm cancel-command", command_id=command_id)
+    ids = {"command_id": command_id, "instance_id": aws.stage.node.node_id}
+    assert aws("ssm get-command-invocation", **ids)["Status"] in ("Cancelled", "Cancelling")
+
+
+JOURNEYS: tuple[Callable[[Aws], None], ...] = (
+    caller_identity,
+    session_token,
+    assume_role,
+    tags,
+    nodes,
+    node_role,
+    service_settings,
+    activations,
+    documents,
+    run_command,
+    cancel,
+)
+
+
+@pytest.mark.parametrize("journey", JOURNEYS, ids=lambda journey: journey.__name__)
+def test_the_aws_command_drives(aws: Aws, journey: Callable[[Aws], None]) -> None:
+    """Each journey calls operations and sees their effect through others."""
+    journey(aws)
+
+
+def test_every_operators_operation_is_driven() -> None:
+    """What the journeys call is all that the server offers to operators under AWS's names."""
+    source = Path(__file__).read_text()
+    driven = {command.replace("-", "") for command in re.findall(r'aws\(\s*"(?:ssm|sts) ([a-z-]+)', source)}
+    offered = {
+        name.lower()
+        for service in app.SERVICES
+        if service.name in ("ssm", "sts")
+        for name, entry in service.operations.items()
+        if entry.audience in ("operator", "both")
+    }
+    assert offered - driven == set()
+
+
+def test_the_installed_program_works_alike(aws: Aws) -> None:
+    """As a process of its own, with an error's text and exit code as AWS gives them."""
+    good = subprocess.run(
+        [str(AWS), "ssm", "describe-instance-information", "--query", "length(InstanceInformationList)"],
+        env=dict(aws.environment), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (good.returncode, int(good.stdout) > 0) == (0, True), good.stderr
+    bad = subprocess.run(
+        [str(AWS), "ssm", "get-document", "--name", "No-Such-Document"],
+        env=dict(aws.environment), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert bad.returncode in (254, 255)
+    assert "An error occurred (InvalidDocument) when calling the GetDocument operation" in bad.stderr
+
+
+PAGED: Mapping[str, tuple[str, int, dict[str, Any]]] = {
+    "describe_instance_information": ("InstanceInformationList", 5, {}),
+    "describe_instance_properties": ("InstanceProperties", 5, {}),
+    "describe_activations": ("ActivationList", 2, {}),
+    "list_documents": ("DocumentIdentifiers", 2, {}),
+    "list_document_versions": ("DocumentVersions", 1, {"Name": "paged"}),
+    "list_commands": ("Commands", 2, {}),
+    "list_command_invocations": ("CommandInvocations", 2, {}),
+    "list_nodes": ("Nodes", 2, {}),
+    "list_nodes_summary": (
+        "Summary",
+        1,
+        {"Aggregators": [{"AggregatorType": "Count", "TypeName": "Instance", "AttributeName": "ResourceType"}]},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def many(stage: Stage) -> ServerProcess:
+    """More of everything than a page holds."""
+    server = stage.server
+    for _ in range(6):
+        server.join(2).beat()
+    for _ in range(3):
+        stage.command()
+    server.call("DeleteDocument", {"Name": "paged"}, server.root)
+    stage.root("CreateDocument", Name="paged", Content=json.dumps(SHELL), DocumentType="Command")
+    for number in range(2, 5):
+        content = json.dumps({**SHELL, "description": f"Version {number}."})
+        stage.root("UpdateDocument", Name="paged", Content=content, DocumentVersion="$LATEST")
+    return server
+
+
+@pytest.mark.parametrize("operation", PAGED)
+def test_paginators_find_everything_once(many: ServerProcess, operation: str) -> None:
+    """Small pages give what one large page gives."""
+    member, size, request = PAGED[operation]
+    client = many.client("ssm")
+    paginator = client.get_paginator(operation)
+    pages = list(paginator.paginate(**request, PaginationConfig={"PageSize": size}))
+    assert len(pages) > 1 or operation == "list_nodes_summary"
+    assert all(len(page[member]) <= size for page in pages)
+    small = [json.dumps(each, default=str, sort_keys=True) for page in pages for each in page[member]]
+    whole = [
+        json.dumps(each, default=str, sort_keys=True)
+        for page in paginator.paginate(**request, PaginationConfig={"PageSize": 50})
+        for each in page[member]
+    ]
+    assert sorted(small) == sorted(whole)
+    assert len(set(small)) == len(small)
+
+
+def test_the_waiter_of_boto3_sees_a_commands_end_and_its_failure(stage: Stage) -> None:
+    """command_executed: returns on Success, raises on Failed."""
+    from botocore.exceptions import WaiterError
+
+    client = stage.server.client("ssm")
+    waiter = client.get_waiter("command_executed")
+    with Channel(stage.replace_node()) as channel:
+        for status in ("Success", "Failed"):
+            command_id = stage.invoked()
+            channel.run(status=status)
+            wait = {"CommandId": command_id, "InstanceId": stage.node.node_id, "WaiterConfig": {"Delay": 1}}
+            if status == "Success":
+                waiter.wait(**wait)
+                continue
+            with pytest.raises(WaiterError, match="Failed"):
+                waiter.wait(**wait)
+
+
+def test_boto3_raises_the_models_exceptions(stage: Stage) -> None:
+    """By class, with the message; an unknown node, document, command, activation."""
+    client = stage.server.client("ssm")
+    cases: tuple[tuple[Callable[[], Any], Any], ...] = (
+        (lambda: client.get_document(Name="No-Such-Document"), client.exceptions.InvalidDocument),
+        (
+            lambda: client.deregister_managed_instance(InstanceId="mi-00000000000000000"),
+            client.exceptions.InvalidInstanceId,
+        ),
+        (lambda: client.cancel_command(CommandId="0" * 36), client.exceptions.InvalidCommandId),
+        (lambda: client.delete_activation(ActivationId="0" * 36), client.exceptions.ClientError),
+    )
+    for call, error in cases:
+        with pytest.raises(error):
+            call()
