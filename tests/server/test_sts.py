@@ -48,14 +48,14 @@ def test_a_session_policy_takes_rights_away_and_gives_none(serving: ServerProces
     policy = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "ssm:*", "Resource": "*"}}
     narrow = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "ssm:ListNodes", "Resource": "*"}}
     sts = serving.client("sts")
-    wide_keys = keys_of(sts.assume_role(RoleArn=ROLE, RoleSessionName="a", Policy=json.dumps(policy)))
-    narrow_keys = keys_of(sts.assume_role(RoleArn=ROLE, RoleSessionName="b", Policy=json.dumps(narrow)))
+    wide_keys = keys_of(sts.assume_role(RoleArn=ROLE, RoleSessionName="wide", Policy=json.dumps(policy)))
+    narrow_keys = keys_of(sts.assume_role(RoleArn=ROLE, RoleSessionName="narrow", Policy=json.dumps(narrow)))
     wide, small = serving.client("ssm", wide_keys), serving.client("ssm", narrow_keys)
     wide.list_documents(MaxResults=1)
     assert refusal(wide.create_activation, IamRole="SSMServiceRole") == "AccessDeniedException"
     small.list_nodes()
     assert refusal(small.list_documents) == "AccessDeniedException"
-    assert refusal(sts.assume_role, RoleArn=ROLE, RoleSessionName="c", Policy="{}") == "MalformedPolicyDocument"
+    assert refusal(sts.assume_role, RoleArn=ROLE, RoleSessionName="none", Policy="{}") == "MalformedPolicyDocument"
 
 
 def test_a_session_of_root_is_root(serving: ServerProcess) -> None:
@@ -75,4 +75,4 @@ def test_a_session_of_root_is_root(serving: ServerProcess) -> None:
     ],
 )
 def test_roles_that_do_not_trust_the_caller_are_not_assumed(serving: ServerProcess, arn: str) -> None:
-    assert refusal(serving.client("sts").assume_role, RoleArn=arn, RoleSessionName="x") == "AccessDenied"
+    assert refusal(serving.client("sts").assume_role, RoleArn=arn, RoleSessionName="nobody") == "AccessDenied"

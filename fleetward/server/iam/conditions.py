@@ -70,6 +70,7 @@ class Comparison:
     keys: frozenset[str]
 
     def holds(self, values: Values) -> bool:
+        """Whether the request's values of the key fulfil the comparison."""
         present = values.get(self.key)
         if not present:
             return self.when_missing
@@ -92,9 +93,11 @@ class Presence:
 
     @property
     def keys(self) -> frozenset[str]:
+        """The condition keys it looks at."""
         return frozenset((self.key,))
 
     def holds(self, values: Values) -> bool:
+        """Whether the key is there or missing, as asked."""
         return (not values.get(self.key)) in self.missing
 
 

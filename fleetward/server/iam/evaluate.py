@@ -91,6 +91,7 @@ class Decision:
 
     @property
     def allowed(self) -> bool:
+        """Whether the caller may."""
         return self.outcome is Outcome.ALLOW
 
 
@@ -111,6 +112,7 @@ class Request:
 
     @cached_property
     def values(self) -> Values:
+        """The context by keys in lower case."""
         return _lowered(self.context)
 
 

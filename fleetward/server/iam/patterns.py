@@ -48,6 +48,7 @@ class Template(NamedTuple):
 
     @property
     def keys(self) -> frozenset[str]:
+        """The condition keys that its variables name."""
         return frozenset(part.key for part in self.parts if isinstance(part, Variable))
 
     def resolve(self, values: Values) -> Pieces | None:
