@@ -33,7 +33,8 @@ WIDTH = 118
 def offered(service: str) -> Mapping[str, Entry]:
     """The operations of a service that this server answers."""
     if "GetMessages" not in ec2messages.ec2messages.operations:
-        ec2messages.offer(mailbox.take({}.__getitem__), ssm.replies)
+        take: Any = mailbox.take(ssm.messages.__getitem__)
+        ec2messages.offer(take, ssm.replies)
     return next((each.operations for each in app.SERVICES if each.name == service), {})
 
 
