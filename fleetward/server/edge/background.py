@@ -142,6 +142,7 @@ class Background:
                 await asyncio.sleep(max(pause or 0.0, 1.0 if failed else 0.0))
 
     async def _jobs_once(self) -> None:
+        mark = self._waits.mark()
         leased = await self.lease_jobs()
         await asyncio.gather(*(self.advance(job) for job in leased))
         if len(leased) == JOBS_AT_ONCE:
@@ -149,7 +150,7 @@ class Background:
         due: datetime | None = await self._run(NEXT_DUE, self._home, None)
         until = IDLE if due is None else (due - self._runner.clock.now()).total_seconds()
         if until > 0:
-            await self._waits.sleep(jobs.TOPIC, min(until, IDLE))
+            await self._waits.sleep(jobs.TOPIC, min(until, IDLE), mark)
         elif not leased:
             await asyncio.sleep(0.2)
 

@@ -390,6 +390,7 @@ class Pipeline:
         since = self._runner.clock.now()
         last = since + SLOWEST_WAIT
         while True:
+            mark = self._waits.mark()
             output = await self.call(exchange.entry, exchange.context, exchange.request)
             if not isinstance(output, Wait):
                 exchange.result = output or {}
@@ -398,7 +399,7 @@ class Pipeline:
                 raise errors.ServiceUnavailableException("The server is stopping; ask again.")
             exchange.context = replace(exchange.context, waiting_since=since)
             now = self._runner.clock.now()
-            await self._waits.sleep(output.topic, (min(output.until, last) - now).total_seconds())
+            await self._waits.sleep(output.topic, (min(output.until, last) - now).total_seconds(), mark)
             if exchange.claim is not None and exchange.claim.session_token:
                 await self._identities.of(exchange.claim, exchange.claim.session_token, self._runner.clock.now())
 

@@ -18,7 +18,7 @@ def test_a_wake_ends_the_waits_of_its_topic_alone() -> None:
 
     async def scenario() -> tuple[bool, bool, bool]:
         waits = Waits()
-        first, second, other = (asyncio.create_task(waits.sleep(topic, 60)) for topic in ("a", "a", "b"))
+        first, second, other = (asyncio.create_task(waits.sleep(topic, 60, waits.mark())) for topic in ("a", "a", "b"))
         await asyncio.sleep(0)
         waits.wake(["a", "nobody"])
         await asyncio.sleep(0.01)
@@ -34,8 +34,8 @@ def test_time_ends_a_wait_and_nothing_of_it_stays() -> None:
 
     async def scenario() -> dict[str, object]:
         waits = Waits()
-        await waits.sleep("a", 0.001)
-        cancelled = asyncio.create_task(waits.sleep("b", 60))
+        await waits.sleep("a", 0.001, waits.mark())
+        cancelled = asyncio.create_task(waits.sleep("b", 60, waits.mark()))
         await asyncio.sleep(0)
         cancelled.cancel()
         await asyncio.gather(cancelled, return_exceptions=True)
@@ -44,16 +44,31 @@ def test_time_ends_a_wait_and_nothing_of_it_stays() -> None:
     assert asyncio.run(scenario()) == {}
 
 
+@pytest.mark.parametrize("others", [0, 20_000])
+def test_a_wake_between_looking_and_sleeping_is_not_lost(others: int) -> None:
+    """Who marks, looks and sleeps sees what came meanwhile, also when topics without number were woken since."""
+
+    async def scenario() -> None:
+        waits = Waits()
+        mark = waits.mark()
+        waits.wake(["a"])
+        for number in range(others):
+            waits.wake([str(number)])
+        await asyncio.wait_for(waits.sleep("a", 60, mark), 1)
+
+    asyncio.run(scenario())
+
+
 def test_a_closed_server_lets_nobody_wait() -> None:
     """Who waits is woken, who comes later returns at once."""
 
     async def scenario() -> None:
         waits = Waits()
-        waiting = asyncio.create_task(waits.sleep("a", 60))
+        waiting = asyncio.create_task(waits.sleep("a", 60, waits.mark()))
         await asyncio.sleep(0)
         waits.close()
         await asyncio.wait_for(waiting, 1)
-        await asyncio.wait_for(waits.sleep("a", 60), 1)
+        await asyncio.wait_for(waits.sleep("a", 60, waits.mark()), 1)
 
     asyncio.run(scenario())
 
