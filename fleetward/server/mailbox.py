@@ -33,6 +33,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    tuple_,
     update,
 )
 
@@ -106,6 +107,15 @@ OF_NODES = (
     )
     .order_by(messages.c.node_id, messages.c.lane, messages.c.created_at, messages.c.message_id)
 )
+WITH_MORE = (
+    select(messages.c.node_id)
+    .where(
+        messages.c.account_id == bindparam("account"),
+        messages.c.region == bindparam("in_region"),
+        messages.c.node_id.in_(bindparam("nodes", expanding=True)),
+    )
+    .distinct()
+)
 SENT = (
     update(messages)
     .where(*_MESSAGE)
@@ -154,7 +164,7 @@ LEFT_WAITING = (
 SEEN = select(seen_replies.c.node_id, seen_replies.c.message_id).where(
     seen_replies.c.account_id == bindparam("account"),
     seen_replies.c.region == bindparam("in_region"),
-    seen_replies.c.message_id.in_(bindparam("ids", expanding=True)),
+    tuple_(seen_replies.c.node_id, seen_replies.c.message_id).in_(bindparam("replies", expanding=True)),
 )
 REMEMBER = insert(seen_replies)
 FORGET_REPLIES = delete(seen_replies).where(seen_replies.c.seen_at < bindparam("before"))
@@ -439,14 +449,16 @@ def accept(call: Call, pairs: Iterable[tuple[str, str]]) -> None:
 def finish(call: Call, pairs: Sequence[tuple[str, str]]) -> None:
     """Messages `(node_id, message_id)` are answered: forget them and look for what waited behind."""
     call.db.run(REMOVE, [_key(call, node_id, message_id) for node_id, message_id in pairs])
-    for node_id, _ in pairs:
-        call.wake_node(node_id)
+    answered = list({node_id for node_id, _ in pairs})
+    if answered:
+        for node_id in call.db.values(WITH_MORE, account=call.account, in_region=call.region, nodes=answered):
+            call.wake_node(node_id)
 
 
 def fresh(call: Call, replies: Sequence[tuple[str, str]]) -> list[bool]:
     """Which of the replies `(node_id, message_id)` have not been seen within three hours; they are now."""
-    ids = list({message_id for _, message_id in replies})
-    known = {tuple(row) for row in call.db.all(SEEN, account=call.account, in_region=call.region, ids=ids)}
+    asked = list(set(replies))
+    known = {tuple(row) for row in call.db.all(SEEN, account=call.account, in_region=call.region, replies=asked)}
     answer, rows = [], []
     for reply in replies:
         answer.append(reply not in known)
