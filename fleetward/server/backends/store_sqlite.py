@@ -21,6 +21,7 @@ from fleetward.server.ports import Outcome, Unit
 
 SLOW_ENTRY = 0.050
 GROUP_LIMIT = 512
+READS_TOLD_TOGETHER = 8
 Deliver = Callable[[Sequence[tuple[Callable[[Outcome], None], Outcome]]], None]
 
 
@@ -131,7 +132,17 @@ class SqliteStore:
 
     def _read_loop(self, connection: Connection) -> None:
         while (unit := self._reads.get()) is not None:
-            self.deliver([(unit.done, _read(connection, unit))])
+            finished = [(unit.done, _read(connection, unit))]
+            while len(finished) < READS_TOLD_TOGETHER:  # waking the loop costs more than a small read
+                try:
+                    following = self._reads.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    self._reads.put(None)
+                    break
+                finished.append((following.done, _read(connection, following)))
+            self.deliver(finished)
 
     def _commit(self, group: Sequence[Unit]) -> list[tuple[Callable[[Outcome], None], Outcome]]:
         raw = driver(self._writer)

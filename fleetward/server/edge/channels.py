@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
@@ -41,6 +42,7 @@ class Channels:
         self.server_id = server_id
         self._open: dict[str, NodeChannel] = {}
         self._replies = {topic: entry for service in services for topic, entry in service.replies.items()}
+        self.reply_entry = lru_cache(maxsize=64)(self._reply_entry)
         renderers = {kind: function for service in services for kind, function in service.messages.items()}
         self.take = Entry("mailbox.take", mailbox.take(renderers.__getitem__), together=BATCH, audit=False)
 
@@ -75,7 +77,7 @@ class Channels:
         for channel in list(self._open.values()):
             channel.close(WSCloseCode.GOING_AWAY)
 
-    def reply_entry(self, topic: str) -> Entry | None:
+    def _reply_entry(self, topic: str) -> Entry | None:
         """The entry for a reply under a wire topic, `aws.ssm.sendCommand…`."""
         return next((entry for prefix, entry in self._replies.items() if topic.startswith(prefix)), None)
 

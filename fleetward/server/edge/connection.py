@@ -119,6 +119,8 @@ class Connection(HttpToolsProtocol):
         """The head is there: now the body must keep coming."""
         self._reads_head = False
         super().on_headers_complete()
+        if self.cycle is not None and self.scope["method"] != "HEAD":
+            self.cycle.transport = _HeadWithBody(self.transport)  # type: ignore[assignment]
         self._arm(self._limits.body_timeout)
 
     def on_body(self, body: bytes) -> None:
@@ -214,6 +216,40 @@ def upgrade_request(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     wanted = [(name, value) for name, value in headers if name in UPGRADE_HEADERS or name.startswith(UPGRADE_PREFIX)]
     head = b"".join(b"%s: %s\r\n" % pair for pair in wanted)
     return b"GET / HTTP/1.1\r\n%s\r\n" % head
+
+
+class _HeadWithBody:
+    """A transport for one response: its head waits for the first piece of the body, to be one write and one record."""
+
+    __slots__ = ("_begun", "_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+        self._begun = False
+
+    def write(self, data: bytes) -> None:
+        """Write, but keep a final status line with its headers for a moment."""
+        if self._begun:
+            self._transport.write(data)
+        elif self._head is not None:
+            self._begun = True
+            self._transport.write(self._head + data)
+        elif data.startswith(b"HTTP/1.1 100 "):
+            self._transport.write(data)
+        else:
+            self._head = data
+
+    def close(self) -> None:
+        """Write what is kept, then close."""
+        if self._head is not None and not self._begun:
+            self._begun = True
+            self._transport.write(self._head)
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is on its way out."""
+        return self._transport.is_closing()
 
 
 class _Quiet:
