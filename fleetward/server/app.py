@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fleetward.protocol.api.model import load_service
-from fleetward.server import audit, certificates, ec2messages, keys, migrate, own, ssmmessages, sts
+from fleetward.server import audit, certificates, ec2messages, jobs, keys, migrate, own, presence, ssmmessages, sts
 from fleetward.server.backends.bus_local import LocalBus
 from fleetward.server.backends.clock_system import SystemClock
 from fleetward.server.backends.objects_folder import FolderObjects
@@ -57,6 +57,9 @@ log = logging.getLogger("fleetward.server")
 
 SERVICES: Sequence[Service] = (sts.sts, ssmmessages.ssmmessages, ec2messages.ec2messages, ssm, own.own)
 CAPABILITIES = (tags, service_settings, nodes, activations, documents, run_command, state_manager)
+
+ALONE = Entry("presence.alone", presence.alone)
+FREE_JOBS = Entry("jobs.free-all", jobs.free_all)
 
 RENEWAL_LOOK = 3600.0
 """How often the server looks whether its own certificate wants renewal, seconds."""
@@ -235,6 +238,10 @@ class Application:
             wake=self._wake,
             every_second=self._every_second,
         )
+        if self.lock is not None:  # whoever held something before has gone
+            home = service_context(self.settings.account, self.settings.default_region)
+            await self.call(ALONE, home, self.server_id)
+            await self.call(FREE_JOBS, home, self.server_id)
         self._tasks += await self.background.start()
         await self._serve()
         self._tasks.append(asyncio.create_task(self._renew_certificate()))

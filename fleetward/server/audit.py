@@ -100,8 +100,8 @@ def record_many(call: Call, members: Sequence[Sent]) -> list[None]:
     return [None] * len(rows)
 
 
-def seal(call: Call) -> None:
-    """Number and chain the tenant's newest records."""
+def seal(call: Call) -> bool:
+    """Number and chain the tenant's newest records; whether there may be more."""
     last = call.db.first(LAST, account=call.account, in_region=call.region)
     sequence, digest = (last.sequence, last.hash) if last is not None else (0, "")
     rows = []
@@ -118,6 +118,7 @@ def seal(call: Call) -> None:
             }
         )
     call.db.run(SEAL, rows)
+    return len(rows) == SEAL_AT_ONCE
 
 
 def chained(before: str, sequence: int, body: str) -> str:

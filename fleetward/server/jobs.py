@@ -92,6 +92,7 @@ NUDGE = (
     )
     .values(due_at=bindparam("now"))
 )
+FREE_ALL = update(jobs).where(jobs.c.lease_until.is_not(None)).values(lease_owner=None, lease_until=None)
 NEXT_DUE = select(jobs.c.due_at).where(jobs.c.due_at.is_not(None)).order_by(jobs.c.due_at).limit(1)
 FORGET = delete(jobs).where(jobs.c.due_at.is_(None), jobs.c.changed_at < bindparam("before"))
 
@@ -223,6 +224,11 @@ def fail(call: Call, request: tuple[str, Job, str]) -> None:
     owner, job, text = request
     delay = min(RETRY_LIMIT, timedelta(seconds=2 ** min(job.attempt, 10)))
     call.db.run(FAIL, {**_key(job), "owner": owner, "due": call.now + delay, "text": text[:2000], "now": call.now})
+
+
+def free_all(call: Call, _: str) -> None:
+    """Entry: nobody else can be working on a job, so no lease holds."""
+    call.db.run(FREE_ALL)
 
 
 def next_due(call: Call) -> datetime | None:

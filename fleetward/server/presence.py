@@ -77,6 +77,7 @@ CONNECTED = (
 )
 RENEW = update(servers).where(servers.c.server_id == bindparam("server")).values(lease_until=bindparam("until"))
 ADD_SERVER = insert(servers)
+ALL_SERVERS = select(servers.c.server_id)
 LAPSED = select(servers.c.server_id).where(servers.c.lease_until < bindparam("before"))
 DROP_SERVER = delete(servers).where(servers.c.server_id == bindparam("server"))
 DROP_CONNECTIONS = update(connections).where(connections.c.server_id == bindparam("server")).values(server_id=None)
@@ -154,6 +155,13 @@ def renew(call: Call, request: tuple[str, str]) -> None:
         call.db.run(ADD_SERVER, {"server_id": server_id, "peer_address": peer_address, "lease_until": until})
     for lapsed in call.db.values(LAPSED, before=call.now - timedelta(minutes=1)):
         drop_server(call, lapsed)
+
+
+def alone(call: Call, server_id: str) -> None:
+    """Entry: this server is the only one there can be, so whatever another held is free at once."""
+    for other in call.db.values(ALL_SERVERS):
+        if other != server_id:
+            drop_server(call, other)
 
 
 def drop_server(call: Call, server_id: str) -> None:

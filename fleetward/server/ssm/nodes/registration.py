@@ -26,6 +26,7 @@ from fleetward.server.ssm.nodes.table import (
     HERE,
     RESOURCE_TYPE,
     THIS,
+    WHOLE,
     FingerprintChanged,
     NodeConflict,
     NodeJoined,
@@ -195,7 +196,9 @@ def quarantine(call: Call, node_id: str, reason: str) -> None:
 
 def trust_of(call: Call, node_id: str) -> dict[str, Any]:
     """How a node's identity stands, for an operator: fingerprint state, quarantine; raises InvalidInstanceId."""
-    row = lock(call, node_id)
+    row = call.db.first(WHOLE, **scope(call, node=node_id))
+    if row is None:
+        raise unknown([node_id])
     return {
         "InstanceId": node_id,
         "FingerprintState": row.fingerprint_state,

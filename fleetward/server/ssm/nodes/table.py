@@ -96,6 +96,7 @@ SHOWN = (
 """The columns that other capabilities and the lists see: all but keys and fingerprints."""
 
 EXISTS = select(nodes.c.node_id).where(*THIS)
+WHOLE = select(nodes).where(*THIS)
 LOCK = select(nodes).where(*THIS).with_for_update()
 FIND_SHOWN = (
     select(*SHOWN).select_from(WITH_PING).where(*HERE, nodes.c.node_id.in_(bindparam("node_ids", expanding=True)))

@@ -165,13 +165,13 @@ def _merge(call: Call, known: Progress, content: Mapping[str, Any]) -> None:
         known.started_at, known.changed = call.now, True
     trace = content.get("documentTraceOutput")
     if isinstance(trace, str) and trace and not known.trace:
-        known.trace, known.changed = trace[:STEP_TEXT_LIMIT], True
+        known.trace, known.changed = _text(trace), True
     steps = content.get("runtimeStatus")
     if not isinstance(steps, Mapping):
         return
     for name, step in steps.items():
         if isinstance(step, Mapping) and (name in known.steps or len(known.steps) < STEPS_LIMIT):
-            known.steps[str(name)[:128]] = _kept(step)
+            known.steps[_text(name)[:128]] = _kept(step)
             known.changed = True
 
 
@@ -179,8 +179,8 @@ def _kept(step: Mapping[str, Any]) -> dict[str, Any]:
     """What is kept of a step's report, in our names."""
     code = step.get("code")
     return {
-        "action": str(step.get("name", ""))[:128],
-        "status": str(step.get("status", ""))[:32],
+        "action": _text(step.get("name"))[:128],
+        "status": _text(step.get("status"))[:32],
         "code": code if isinstance(code, int) else -1,
         "output": _text(step.get("output")),
         "stdout": _text(step.get("standardOutput")),
