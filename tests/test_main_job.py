@@ -18,7 +18,6 @@ import pytest
 
 from tests.serving import ServerProcess
 
-pytest_plugins = ["tests.serving"]
 pytestmark = pytest.mark.slow
 
 FLEETWARD = [sys.executable, "-m", "fleetward.cli"]

@@ -19,8 +19,6 @@ from fleetward.agent import app
 from tests.agent.machine import AgentProcess
 from tests.serving import FLEETWARD, ServerProcess, StartServer, eventually
 
-pytest_plugins = ["tests.serving"]
-
 IMPORTED = re.compile(r"^import time:.*\|\s*([A-Za-z_][\w.]*)\s*$", re.MULTILINE)
 
 

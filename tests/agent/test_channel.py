@@ -16,8 +16,6 @@ from fleetward.agent import identity
 from tests.agent.machine import AgentProcess
 from tests.serving import ServerProcess, eventually
 
-pytest_plugins = ["tests.serving"]
-
 
 class Middle:
     """Something on the way to the server that speaks plain HTTP to the agent and may refuse WebSockets."""

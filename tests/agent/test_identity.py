@@ -26,8 +26,6 @@ from fleetward.protocol import sigv4
 from tests.agent.machine import run
 from tests.serving import ServerProcess
 
-pytest_plugins = ["tests.serving"]
-
 
 @pytest.fixture
 def state(tmp_path: Path, serving: ServerProcess) -> StateFolder:

@@ -17,8 +17,6 @@ from fleetward.agent.worker import Worker
 from tests.agent.machine import AgentProcess, run
 from tests.serving import ServerProcess
 
-pytest_plugins = ["tests.serving"]
-
 
 @pytest.fixture
 def agent(serving: ServerProcess, tmp_path: Path) -> AgentProcess:

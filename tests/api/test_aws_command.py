@@ -22,8 +22,6 @@ from tests.calls import SETTING, SHELL, Stage
 from tests.channel import Channel
 from tests.serving import ACCOUNT, REGION, ServerProcess
 
-pytest_plugins = ["tests.serving", "tests.calls"]
-
 AWS = Path(sys.executable).with_name("aws")
 
 

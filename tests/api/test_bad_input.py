@@ -16,8 +16,6 @@ from fleetward.server import app, ec2messages
 from tests.calls import CALLS, SETTING, Stage, put_output, send
 from tests.serving import REGION, Answer, Node, ServerProcess
 
-pytest_plugins = ["tests.serving", "tests.calls"]
-
 LARGEST_MADE = 5000
 WRONG_TYPES: Mapping[str, tuple[Any, ...]] = {
     "string": (17, ["x"], {"x": 1}, True),

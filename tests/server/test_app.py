@@ -13,8 +13,6 @@ from pathlib import Path
 from fleetward.server import certificates
 from tests.serving import FLEETWARD, ServerProcess, StartServer, eventually
 
-pytest_plugins = ["tests.serving"]
-
 
 def shown_certificate(server: ServerProcess, context: ssl.SSLContext) -> bytes:
     """What a client sees now."""

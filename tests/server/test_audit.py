@@ -15,8 +15,6 @@ from fleetward.server import audit
 from fleetward.server.service import Entry
 from tests.serving import Node, ServerProcess, eventually
 
-pytest_plugins = ["tests.serving"]
-
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 
 

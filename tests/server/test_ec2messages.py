@@ -12,8 +12,6 @@ import pytest
 from tests.channel import result
 from tests.serving import Node, ServerProcess
 
-pytest_plugins = ["tests.serving"]
-
 
 @pytest.fixture
 def poller(serving: ServerProcess) -> Node:

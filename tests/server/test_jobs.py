@@ -13,8 +13,6 @@ from fleetward.server.call import Call
 from fleetward.server.jobs import DONE, DeleteObject, Job, Next
 from tests.both_databases import Core
 
-pytest_plugins = ["tests.services", "tests.both_databases"]
-
 
 def start(core: Core, key: str = "k", **state: Any) -> str:
     return core.do(lambda call: jobs.start(call, "kind", key, state))

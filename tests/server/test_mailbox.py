@@ -13,8 +13,6 @@ from fleetward.server.call import Call, Sent, service_context
 from fleetward.server.mailbox import POLLING, GivenUp, Lane, Message, Outgoing, Refused, Rendered
 from tests.both_databases import ACCOUNT, REGION, Core
 
-pytest_plugins = ["tests.services", "tests.both_databases"]
-
 N1 = "mi-00000000000000001"
 
 

@@ -18,8 +18,6 @@ from fleetward.server.backends.store_sqlite import SqliteStore
 from fleetward.server.schema import metadata
 from fleetward.server.settings import Settings, SettingsFault
 
-pytest_plugins = ["tests.services"]
-
 UPGRADE = """
 import sys
 from pathlib import Path

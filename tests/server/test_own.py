@@ -7,8 +7,6 @@ import pytest
 from tests.calls import Stage
 from tests.serving import Answer, Node, ServerProcess, StartServer, eventually
 
-pytest_plugins = ["tests.serving", "tests.calls"]
-
 
 @pytest.fixture
 def server(start_server: StartServer) -> ServerProcess:

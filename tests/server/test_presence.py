@@ -6,8 +6,6 @@ from fleetward.server import presence
 from fleetward.server.call import Call
 from tests.both_databases import ACCOUNT, REGION, Core
 
-pytest_plugins = ["tests.services", "tests.both_databases"]
-
 OTHER_REGION = {"region": "eu-west-1"}
 
 

@@ -10,8 +10,6 @@ from fleetward.server.keys import KeyRing
 from fleetward.server.ssmmessages import TOKEN_SECONDS, seal_token, token_opens
 from tests.serving import Node, ServerProcess
 
-pytest_plugins = ["tests.serving"]
-
 ACCOUNT, NODE = "123456789012", "mi-0123456789abcdef0"
 
 

@@ -11,8 +11,6 @@ from botocore.exceptions import ClientError
 from fleetward.protocol.sigv4 import Credentials
 from tests.serving import ACCOUNT, ServerProcess
 
-pytest_plugins = ["tests.serving"]
-
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/ReadOnly"
 
 

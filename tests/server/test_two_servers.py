@@ -25,7 +25,6 @@ from fleetward.server.certificates import prepare
 from tests.services import Nats, Postgres
 from tests.serving import ServerProcess, eventually
 
-pytest_plugins = ["tests.services", "tests.serving"]
 pytestmark = pytest.mark.slow
 
 UNDER_WAY = ("Pending", "InProgress", "Delayed", "Cancelling")

@@ -20,8 +20,6 @@ from fleetward.testing import virtual_fleet
 from fleetward.testing.virtual_fleet import NodeIdentity, VirtualFleet, VirtualNode
 from tests.serving import ServerProcess, StartServer, eventually
 
-pytest_plugins = ["tests.serving"]
-
 CONTENT = {"DocumentContent": {"mainSteps": [{"name": "say", "action": "aws:runShellScript"}]}, "CommandId": "c"}
 
 

@@ -22,8 +22,6 @@ from fleetward.server.settings import SettingsFault
 from fleetward.testing.bus_checks import BusChecks, Ear, hears
 from tests.services import Nats, nats_program
 
-pytest_plugins = ["tests.services"]
-
 
 class TestNatsBus(BusChecks):
     shared = True

@@ -8,8 +8,6 @@ from fleetward.server.backends.objects_s3 import S3Objects
 from fleetward.server.settings import SettingsFault
 from fleetward.testing.objects_checks import ObjectsChecks
 
-pytest_plugins = ["tests.services"]
-
 
 class TestS3Objects(ObjectsChecks):
     @pytest.fixture

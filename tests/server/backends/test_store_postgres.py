@@ -17,8 +17,6 @@ from fleetward.server.settings import SettingsFault
 from fleetward.testing.store_checks import StoreChecks, add, create, increment, list_names, run, submit
 from tests.services import Postgres
 
-pytest_plugins = ["tests.services"]
-
 WAITS_FOR_ROW = (
     "SELECT 1 FROM pg_stat_activity"
     " WHERE datname = %s AND wait_event_type = 'Lock' AND query LIKE 'UPDATE store_check%%'"

@@ -11,8 +11,6 @@ from fleetward.server.service import Entry, Timer
 from tests.channel import Channel
 from tests.serving import StartServer, eventually
 
-pytest_plugins = ["tests.serving"]
-
 MINUTE = timedelta(minutes=1)
 
 

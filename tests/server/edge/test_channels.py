@@ -14,8 +14,6 @@ from fleetward.protocol.frame import Frame, encode
 from tests.channel import Channel, dial, result, step_of
 from tests.serving import Node, ServerProcess, StartServer, eventually
 
-pytest_plugins = ["tests.serving"]
-
 
 @pytest.fixture(scope="module", params=["picows", "websockets"])
 def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
@@ -216,7 +214,8 @@ def test_garbage_closes_politely(
             eventually(lambda: connected(machine))
         for message in messages:
             channel.socket.send(message)
-        assert closing_code(channel) == 1002
+        # what the node was still sending when the server closed makes TCP drop the goodbye now and then
+        assert closing_code(channel) in ((1002, 0) if len(messages) > 1 else (1002,))
     with Channel(machine):
         eventually(lambda: connected(machine))
 
@@ -284,7 +283,7 @@ def test_commands_wait_for_a_node_that_is_away(machine: Node) -> None:
     eventually(lambda: status(machine, command_id) in ("Pending", "InProgress"))
     with Channel(machine) as channel:
         channel.run()
-    assert status(machine, command_id) == "Success"
+    eventually(lambda: status(machine, command_id) == "Success")
 
 
 def test_a_stopping_server_says_goodbye(start_server: StartServer) -> None:

@@ -21,8 +21,6 @@ from fleetward.server.edge.connection import HEAD_LIMIT_BYTES, WEBSOCKET_FRAME_L
 from fleetward.server.edge.plain_websocket import PlainWebSocket
 from tests.serving import ServerProcess, StartServer, eventually
 
-pytest_plugins = ["tests.serving"]
-
 SHORT = 0.4
 MOST = 6
 HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\n"

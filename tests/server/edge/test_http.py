@@ -15,8 +15,6 @@ from fleetward.server.edge.http import listen, server_names, split_address
 from fleetward.server.settings import Settings, SettingsFault
 from tests.serving import ServerProcess, StartServer
 
-pytest_plugins = ["tests.serving"]
-
 
 @pytest.mark.parametrize(
     ("address", "parts"),

@@ -9,8 +9,6 @@ import time
 from fleetward.protocol.sigv4 import Credentials
 from tests.serving import FLEETWARD, ServerProcess, StartServer, eventually
 
-pytest_plugins = ["tests.serving"]
-
 
 def test_a_deregistered_nodes_keys_end_within_a_second(serving: ServerProcess) -> None:
     """Temporary keys by their epoch, the node's own key because there is no such node."""

@@ -10,8 +10,6 @@ import pytest
 from tests.calls import Stage, put_output
 from tests.serving import ServerProcess
 
-pytest_plugins = ["tests.serving", "tests.calls"]
-
 
 def read(server: ServerProcess, path: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
     """An operator reads an output."""

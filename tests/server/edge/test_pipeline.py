@@ -11,8 +11,6 @@ from fleetward.protocol import sigv4
 from fleetward.protocol.sigv4 import Credentials
 from tests.serving import REGION, Answer, Node, ServerProcess, StartServer
 
-pytest_plugins = ["tests.serving"]
-
 
 @pytest.mark.parametrize(("minutes", "good"), [(-6, False), (-4, True), (0, True), (4, True), (6, False)])
 def test_clocks_may_differ_by_five_minutes(serving: ServerProcess, minutes: int, good: bool) -> None:

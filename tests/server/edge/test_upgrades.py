@@ -6,8 +6,6 @@ import pytest
 
 from tests.serving import Node, ServerProcess
 
-pytest_plugins = ["tests.serving"]
-
 UPGRADE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",

@@ -10,8 +10,6 @@ import pytest
 from fleetward.server.edge.waits import Waits
 from tests.serving import Node, ServerProcess, StartServer, eventually
 
-pytest_plugins = ["tests.serving"]
-
 
 def test_a_wake_ends_the_waits_of_its_topic_alone() -> None:
     """All who wait for it, nobody else."""

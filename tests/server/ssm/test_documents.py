@@ -30,7 +30,6 @@ from fleetward.server.ssm.errors import (
     MaxDocumentSizeExceeded,
 )
 
-pytest_plugins = ["tests.services"]
 ON_BOTH_STORES = pytest.mark.parametrize("world", ["sqlite", "postgresql"], indirect=True)
 BAD_KEYS: tuple[list[Any], ...] = ([], [None], [-1], [2**62], ["a\0"], [1, 2], ["a", "b"], [[1]])
 NODE = "mi-0123456789abcdef0"

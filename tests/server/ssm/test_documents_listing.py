@@ -15,7 +15,6 @@ from fleetward.server.paging import InvalidNextToken
 from fleetward.server.ssm.documents import owned_by_aws
 from fleetward.server.ssm.errors import InvalidFilterKey
 
-pytest_plugins = ["tests.services"]
 ON_BOTH_STORES = pytest.mark.parametrize("world", ["sqlite", "postgresql"], indirect=True)
 LIBRARY = list(owned_by_aws.LIBRARY)
 POWERSHELL = {"action": "aws:runPowerShellScript", "name": "run", "inputs": {"runCommand": ["x"]}}

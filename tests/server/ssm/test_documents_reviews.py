@@ -12,7 +12,6 @@ from fleetward.server.errors import ValidationException
 from fleetward.server.ssm.documents.reviews import STATUS_AFTER
 from fleetward.server.ssm.errors import InvalidDocument, InvalidDocumentOperation, InvalidDocumentVersion
 
-pytest_plugins = ["tests.services"]
 ON_BOTH_STORES = pytest.mark.parametrize("world", ["sqlite", "postgresql"], indirect=True)
 ACTIONS = ("SendForReview", "UpdateReview", "Approve", "Reject")
 

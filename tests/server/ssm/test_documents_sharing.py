@@ -17,7 +17,6 @@ from fleetward.server.ssm.errors import (
     InvalidDocumentVersion,
 )
 
-pytest_plugins = ["tests.services"]
 ON_BOTH_STORES = pytest.mark.parametrize("world", ["sqlite", "postgresql"], indirect=True)
 THIRD_ACCOUNT = "333333333333"
 
