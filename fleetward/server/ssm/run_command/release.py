@@ -19,6 +19,7 @@ from fleetward.server.ssm.run_command import commands, table
 from fleetward.server.ssm.run_command.table import Tally
 
 CHUNK = 500
+RELEASABLE = (CommandStatus.PENDING.value, CommandStatus.IN_PROGRESS.value, CommandStatus.DELAYED.value)
 OPEN = (InvocationStatus.PENDING.value, InvocationStatus.DELAYED.value)
 
 ADD_INVOCATION = insert(table.invocations)
@@ -80,7 +81,7 @@ UNFINISHED_COMMANDS = (
         table.commands.c.account_id == bindparam("account"),
         table.commands.c.region == bindparam("in_region"),
         table.commands.c.command_id > bindparam("after"),
-        table.commands.c.status.in_(["Pending", "InProgress", "Delayed"]),
+        table.commands.c.status.in_(bindparam("statuses", expanding=True)),
     )
     .order_by(table.commands.c.command_id)
     .limit(100)
@@ -206,7 +207,8 @@ def release_more(call: Call, job: Job) -> Next:
 @ssm.job("command-resume")
 def resume(call: Call, job: Job) -> Next:
     """After a halt: look at every unfinished command again."""
-    ids = call.db.values(UNFINISHED_COMMANDS, account=call.account, in_region=call.region, after=job.state["after"])
+    scope = {"account": call.account, "in_region": call.region}
+    ids = call.db.values(UNFINISHED_COMMANDS, **scope, statuses=RELEASABLE, after=job.state["after"])
     for row in table.lock(call, ids[:10]).values():
         proceed(call, Tally(row))
     return Next("start", {"after": ids[:10][-1]}) if ids else DONE
