@@ -148,8 +148,10 @@ def cancel_command(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     instance_ids = request.get("InstanceIds") or []
     if len(set(instance_ids)) < len(instance_ids):
         raise DuplicateInstanceId("InstanceIds names a node twice.")
+    coming = () if row.resolved else row.options["InstanceIds"]
     for node_id in instance_ids:
-        if call.db.first(table.INVOCATION, **table.key(call, row.command_id, node_id)) is None:
+        known = node_id in coming or call.db.first(table.INVOCATION, **table.key(call, row.command_id, node_id))
+        if not known:
             raise InvalidInstanceId(f"The command was not sent to {node_id}.")
     if row.resolved and sum(row.ended.values()) >= row.target_count:
         return {}
@@ -228,9 +230,7 @@ def shape(row: Any) -> dict[str, Any]:
         "ErrorCount": ended.get("Failed", 0) + ended.get("ExecutionTimedOut", 0),
         "DeliveryTimedOutCount": ended.get("DeliveryTimedOut", 0),
         "ServiceRole": options.get("ServiceRoleArn", ""),
-        "NotificationConfig": options.get(
-            "NotificationConfig", {"NotificationArn": "", "NotificationEvents": [], "NotificationType": ""}
-        ),
+        "NotificationConfig": options.get("NotificationConfig", {"NotificationArn": "", "NotificationEvents": []}),
         "CloudWatchOutputConfig": options.get(
             "CloudWatchOutputConfig", {"CloudWatchLogGroupName": "", "CloudWatchOutputEnabled": False}
         ),

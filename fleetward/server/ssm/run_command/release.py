@@ -238,6 +238,8 @@ def cancel(call: Call, job: Job) -> Next:
     if row is None:
         return DONE
     chosen = job.state["nodes"]
+    if chosen and not row.resolved:
+        return Next("start", job.state, due_at=call.now + timedelta(seconds=1))
     if chosen:
         found = [call.db.first(table.INVOCATION, **table.key(call, job.key, node_id)) for node_id in chosen]
         unfinished = [each for each in found if each is not None and each.ended_at is None]
