@@ -168,6 +168,9 @@ class Connection(HttpToolsProtocol):
             return
         self.mark_authenticated()
         request = upgrade_request(scope["headers"])
+        # uvloop's transport keeps the last unbuffered protocol it had, and that all of its request: let it be this one
+        self.transport.set_protocol(_NOBODY)
+        self.parser = None  # type: ignore[assignment]  # it and this object hold each other
         if self._limits.picows:
             hand_over(self.transport, outcome, request)
         else:
@@ -216,6 +219,9 @@ def upgrade_request(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     wanted = [(name, value) for name, value in headers if name in UPGRADE_HEADERS or name.startswith(UPGRADE_PREFIX)]
     head = b"".join(b"%s: %s\r\n" % pair for pair in wanted)
     return b"GET / HTTP/1.1\r\n%s\r\n" % head
+
+
+_NOBODY = asyncio.Protocol()
 
 
 class _HeadWithBody:
@@ -271,7 +277,10 @@ _QUIET = _Quiet()
 def hand_over(transport: asyncio.Transport, listener: WSListener, request: bytes) -> None:
     """Make the connection a WebSocket: picows answers the upgrade `request` and talks to `listener` from now on."""
 
-    def chosen(_: WSUpgradeRequest) -> WSListener:
+    upgrades: list[WSUpgradeRequest] = []
+
+    def chosen(upgrade: WSUpgradeRequest) -> WSListener:
+        upgrades.append(upgrade)
         return listener
 
     protocol = WSProtocol(
@@ -299,4 +308,7 @@ def hand_over(transport: asyncio.Transport, listener: WSListener, request: bytes
         buffer[:taken] = request[offset : offset + taken]
         offset += taken
         protocol.buffer_updated(taken)
+    for upgrade in upgrades:  # nobody asks again, and picows keeps it as long as the connection
+        upgrade.headers.clear()
+    upgrades.clear()
     transport.set_protocol(protocol)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import secrets
 import socket
@@ -157,7 +158,19 @@ class Server(uvicorn.Server):
                 )
             )
         self.started = True
+        calm_collector()
         self.serving.set()
+
+
+def calm_collector() -> None:
+    """Let the garbage collector look at less, less often.
+
+    What is there at the start stays; connections and entries make few cycles, and each full walk over the objects of
+    thousands of connections stops every thread.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def listen(address: str) -> socket.socket:
