@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import importlib.util
 import sys
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from bench.admission import admit
-from bench.client import Api, Connection, rate, signed
+from bench.client import Api, rate, signed
 from bench.figures import Figure, Size, at_least, median
 from bench.processes import Program, folder, free_port, serving
 from fleetward.protocol.sigv4 import Credentials
@@ -35,8 +36,7 @@ async def measure(size: Size) -> list[Figure]:
                 reads.append(await rate(reading, [message] * calls))
                 nothings.append(await rate(reading, [bare] * calls))
                 if moto is not None:
-                    connections, message_to_moto = moto
-                    motos.append(await rate(connections, [message_to_moto()] * moto_calls))
+                    motos.append(await moto(moto_calls))
     figures = [
         at_least(
             "signed read, by the same server doing nothing",
@@ -54,7 +54,7 @@ async def measure(size: Size) -> list[Figure]:
 
 
 @contextlib.asynccontextmanager
-async def _moto(scratch: Path) -> AsyncIterator[tuple[list[Connection], Callable[[], bytes]] | None]:
+async def _moto(scratch: Path) -> AsyncIterator[Callable[[int], Awaitable[float]] | None]:
     if importlib.util.find_spec("moto") is None or importlib.util.find_spec("flask") is None:
         yield None
         return
@@ -69,8 +69,23 @@ async def _moto(scratch: Path) -> AsyncIterator[tuple[list[Connection], Callable
                 break
             await asyncio.sleep(0.2)
         await api.call("PutParameter", {"Name": "bench", "Value": "hello", "Type": "String"})
-        body = b'{"Name":"bench"}'
-        connections = [await api.connect() for _ in range(CONNECTIONS)]
-        yield connections, lambda: signed(api.url.netloc, api.credentials, "GetParameter", body)
+        yield lambda calls: _moto_rate(api, calls)
     finally:
         await program.end()
+
+
+async def _moto_rate(api: Api, calls: int) -> float:
+    """GetParameter per second by 16 callers, each call on a new connection: moto's server keeps none."""
+    message = signed(api.url.netloc, api.credentials, "GetParameter", b'{"Name":"bench"}')
+
+    async def caller(number: int) -> None:
+        for _ in range(calls // CONNECTIONS):
+            connection = await api.connect()
+            status, _ = await asyncio.wait_for(connection.request(message), 30)
+            connection.close()
+            if status != 200:
+                raise RuntimeError(f"moto answered caller {number} with {status}")
+
+    started = time.perf_counter()
+    await asyncio.gather(*(caller(number) for number in range(CONNECTIONS)))
+    return calls // CONNECTIONS * CONNECTIONS / (time.perf_counter() - started)
