@@ -135,6 +135,8 @@ class Node:
         self.other_work = 0
         """Places of the buffer that something else than Run Command takes."""
         self.socket: Socket | None = None
+        self.connected_at = 0
+        """When its present channel was opened, microseconds since the start."""
         self._life = 0
         self._protocol = AgentControlChannel()
         self._ready_at = 0
@@ -216,6 +218,7 @@ class Node:
             self._later(self._back_off * self.chance.uniform(1, 1.5), self._connect)
             return
         self.socket, self._protocol, self._back_off = socket, protocol, 0.0
+        self.connected_at = self.clock.elapsed
         if self.kind == "ours":
             self._later(1.0, self._resend_now)
 

@@ -41,6 +41,7 @@ LAST_COMMAND_WITHIN = 300.0
 """Seconds in which a calm fleet must carry out the last command, wakes lost or not."""
 CANCEL_WITHIN = 90.0
 LEFT_WITHIN = 90.0
+FEWEST_COMMANDS = 30
 LOOK_EVERY = 120.0
 
 
@@ -217,7 +218,7 @@ class Storm:
         node = next(node for node in self.world.nodes if node.node_id == node_id)
         if node.kind == "polling" or node.socket is None or node.socket.silent or node.link.conditions != Conditions():
             return False
-        return self._troubled_at.get(node_id, 0) < since and node.ready
+        return max(self._troubled_at.get(node_id, 0), node.connected_at) < since and node.ready
 
     # --- faults -----------------------------------------------------------------------------------
 
@@ -263,7 +264,7 @@ class Storm:
         if server.alive:
             self.world.happened("server killed at a commit")
             self._servers_troubled()
-            server.dies_after_commits = self.chance.randint(1, 12)
+            server.dies_after_commits = self.chance.choice((1, 2, 2, 2, 3, 5, 9))
             self.clock.after(self.chance.choice((5, 20, 90)), self._restart, number)
 
     def _restart(self, number: int) -> None:
@@ -431,6 +432,9 @@ class Storm:
                 self.world.notices_silence(node)
         if self.halted:
             self._resume()
+        (sent,) = self.world.eyes.execute("SELECT count(*) FROM run_command_commands").fetchone()
+        for _ in range(FEWEST_COMMANDS - sent):  # in place of those that died with their servers
+            self.world.begin("SendCommand", self._command())
 
     def _settle(self) -> None:
         """Wait until every command has ended, and every node is back and idle."""

@@ -10,9 +10,11 @@ from fleetward.testing.storm import Storm
 from fleetward.testing.world import BrokenPromise
 from tests.simulation.mutants import MUTANTS, Mutant
 
-SEEDS = range(40)
+SEEDS = tuple(dict.fromkeys((12, 5, 9, 8, 2, 1, *range(40))))
+"""Those that find the rarer bugs come first."""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_planted_bug_is_found(mutant: Mutant, caplog: pytest.LogCaptureFixture) -> None:
@@ -23,4 +25,4 @@ def test_planted_bug_is_found(mutant: Mutant, caplog: pytest.LogCaptureFixture) 
                 Storm(seed).run()
         except BrokenPromise:
             return
-    pytest.fail(f"no seed of {SEEDS} finds {mutant.__name__}: {mutant.__doc__}")
+    pytest.fail(f"no seed of {len(SEEDS)} finds {mutant.__name__}: {mutant.__doc__}")
