@@ -14,7 +14,6 @@ bus are simulated. A test says what happens and moves time:
 
 from __future__ import annotations
 
-import atexit
 import json
 import random
 import shutil
@@ -24,6 +23,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -368,7 +368,7 @@ def _memory() -> str | None:
 def _template() -> Path:
     """A database with all tables, and with triggers that take note of what must never happen."""
     folder = Path(tempfile.mkdtemp(prefix="fleetward-template-", dir=_memory()))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)  # unlike atexit, also in processes of a pool
     store = SqliteStore(folder / "fleetward.db", threads=False)
     app.create_tables(store)
     with store.engine.connect() as connection:
