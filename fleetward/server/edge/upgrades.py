@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from picows import WSListener
@@ -68,7 +69,8 @@ class Upgrades:
         exchange.request = {"ChannelId": node_id}
         await self._pipeline.run(exchange)
         assert exchange.context is not None
-        context = exchange.context
+        caller = replace(exchange.context.caller, context={})  # what holds for one request is not kept for days
+        context = replace(exchange.context, caller=caller, user_agent="")
         return self._channels.listener(context, self._token_check(context.account, node_id))
 
     def _token_check(self, account: str, node_id: str) -> Callable[[str], bool]:

@@ -46,8 +46,8 @@ def test_slow_entry_fails_and_is_undone_when_asked(tmp_path: Path) -> None:
 
     def slow(connection, names):
         add(connection, names)
-        end = time.perf_counter() + 0.06
-        while time.perf_counter() < end:
+        end = time.thread_time() + 0.06
+        while time.thread_time() < end:
             pass
         return names
 
