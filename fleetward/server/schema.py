@@ -48,7 +48,8 @@ def microseconds(value: datetime) -> int:
     """Whole microseconds since 1970 of an aware time."""
     if value.tzinfo is None:
         raise ValueError("a time without a zone")
-    return (value - EPOCH) // timedelta(microseconds=1)
+    passed = value - EPOCH
+    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
 
 
 def tenant() -> tuple[Column[str], Column[str]]:

@@ -153,3 +153,73 @@ def test_a_missing_parameter_is_refused(connection: Connection) -> None:
         db.all(OF, of_owner="me", most=1)
         with pytest.raises(Exception, match="of_owner"):
             db.all(OF, most=1)
+
+
+MOVE = (
+    update(things)
+    .where(things.c.owner == bindparam("of_owner"), things.c.name == bindparam("of_name"))
+    .values(number=bindparam("to_number"), at=bindparam("moment"), facts=bindparam("told", type_=Json))
+)
+DROP = delete(things).where(things.c.owner == bindparam("of_owner"), things.c.name == bindparam("of_name"))
+MORE = update(things).where(things.c.name == bindparam("of_name")).values(number=things.c.number + bindparam("by"))
+EVERY = select(things).order_by(things.c.owner, things.c.name)
+ODD = ["", "plain", "quote ' and \" and ?", "línea\nzwei", "\\u0000 \\", '{"json": [1]}', "𝄞", "null", "7"]
+
+
+def _rows() -> list[dict[str, Any]]:
+    return [
+        {"owner": "o", "name": f"n{number}", "facts": {"text": text}, "at": MOMENT, "number": number - 4}
+        for number, text in enumerate(ODD)
+    ]
+
+
+def _moves() -> list[dict[str, Any]]:
+    return [
+        {
+            "of_owner": "o",
+            "of_name": f"n{number}",
+            "to_number": 2**53 + number,
+            "moment": None,
+            "told": [text, None, 1.5],
+        }
+        for number, text in enumerate(ODD)
+    ]
+
+
+def test_many_rows_together_do_what_they_do_one_by_one(connection: Connection) -> None:
+    """Insert, update and delete: the same rows and the same counts, whatever the values look like."""
+    db = Db(connection)
+    found = []
+    for alone in (True, False):
+        counts = []
+        for statement, rows in ((ADD, _rows()), (MOVE, _moves()), (DROP, _moves()[:6])):
+            db.run(statement, rows[:1]) if statement is not ADD else db.run(DROP, _moves()[:1])
+            counts.append([db.run(statement, [row]) for row in rows] if alone else db.run(statement, rows))
+        found.append(([tuple(row) for row in db.all(EVERY)], [sum(c) if isinstance(c, list) else c for c in counts]))
+        db.run(DROP, _moves())
+    assert found[0] == found[1]
+    assert found[0][1] == [9, 9, 5]
+
+
+def test_changes_that_meet_one_row_more_than_once_are_made_one_after_another(connection: Connection) -> None:
+    db = Db(connection)
+    db.run(ADD, {"owner": "o", "name": "n", "facts": {}, "at": None, "number": 0})
+    for _ in range(2):
+        db.run(MORE, [{"of_name": "n", "by": 1} for _ in range(10)])
+    assert [row.number for row in db.all(OF, of_owner="o", most=9)] == [20]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO a (b) VALUES (?) RETURNING b",
+        "INSERT INTO a (b) VALUES (lower(?))",
+        "UPDATE a SET b=(SELECT c FROM d WHERE e = ?) WHERE f = ?",
+        "DELETE FROM a",
+        "UPDATE a SET b='?' WHERE c = ?",
+        "UPDATE a SET b=? WHERE c <= ?",
+        "DELETE FROM a WHERE c = ? OR d = ?",
+    ],
+)
+def test_anything_less_plain_is_not_made_to_take_many(sql: str) -> None:
+    assert prepared.many_at_once(sql) is None

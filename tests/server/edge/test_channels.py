@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -212,8 +213,9 @@ def test_garbage_closes_politely(
     with Channel(machine) as channel:
         if "before open" not in request.node.name:
             eventually(lambda: connected(machine))
-        for message in messages:
-            channel.socket.send(message)
+        with contextlib.suppress(ConnectionClosed):  # the server may close before it has been sent everything
+            for message in messages:
+                channel.socket.send(message)
         # what the node was still sending when the server closed makes TCP drop the goodbye now and then
         assert closing_code(channel) in ((1002, 0) if len(messages) > 1 else (1002,))
     with Channel(machine):
