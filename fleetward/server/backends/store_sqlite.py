@@ -22,7 +22,7 @@ from fleetward.server.ports import Outcome, Unit
 SLOW_ENTRY = 0.050
 """Processor seconds an entry may hold the writer; time spent waiting on a busy machine does not count."""
 GROUP_LIMIT = 512
-READS_TOLD_TOGETHER = 8
+READS_TOGETHER = 8
 Deliver = Callable[[Sequence[tuple[Callable[[Outcome], None], Outcome]]], None]
 
 
@@ -78,7 +78,7 @@ class SqliteStore:
         if self._threaded:
             self._reads.put(unit)
         else:
-            self.deliver([(unit.done, _read(self._writer, unit))])
+            self.deliver(_read(self._writer, [unit]))
 
     def close(self) -> None:
         """Finish what is queued, then close."""
@@ -133,8 +133,8 @@ class SqliteStore:
 
     def _read_loop(self, connection: Connection) -> None:
         while (unit := self._reads.get()) is not None:
-            finished = [(unit.done, _read(connection, unit))]
-            while len(finished) < READS_TOLD_TOGETHER:  # waking the loop costs more than a small read
+            group = [unit]
+            while len(group) < READS_TOGETHER:  # waking the loop costs more than a small read
                 try:
                     following = self._reads.get_nowait()
                 except queue.Empty:
@@ -142,8 +142,8 @@ class SqliteStore:
                 if following is None:
                     self._reads.put(None)
                     break
-                finished.append((following.done, _read(connection, following)))
-            self.deliver(finished)
+                group.append(following)
+            self.deliver(_read(connection, group))
 
     def _commit(self, group: Sequence[Unit]) -> list[tuple[Callable[[Outcome], None], Outcome]]:
         raw = driver(self._writer)
@@ -199,16 +199,22 @@ def driver(connection: Connection) -> sqlite3.Connection:
     return raw
 
 
-def _read(connection: Connection, unit: Unit) -> Outcome:
+def _read(connection: Connection, group: Sequence[Unit]) -> list[tuple[Callable[[Outcome], None], Outcome]]:
+    """Run reads on one snapshot, taken after the last was asked for: each sees all that was committed before it."""
     raw = driver(connection)
+    raw.execute("BEGIN")
     try:
-        raw.execute("BEGIN")
-        return unit.body(connection, [unit.argument])[0]
-    except Exception as fault:
-        return fault
+        return [(unit.done, _outcome(connection, unit)) for unit in group]
     finally:
         if raw.in_transaction:
             raw.execute("ROLLBACK")
+
+
+def _outcome(connection: Connection, unit: Unit) -> Outcome:
+    try:
+        return unit.body(connection, [unit.argument])[0]
+    except Exception as fault:
+        return fault
 
 
 def _configure(raw: sqlite3.Connection, _: object) -> None:
