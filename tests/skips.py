@@ -1,4 +1,4 @@
-"""Skips: every one is printed with its reason; with CI=true only those of a closed list are allowed."""
+"""Skips, printed with their reasons, in CI only those of a closed list; and what `make quick` leaves out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,26 @@ import pytest
 
 ALLOWED_IN_CI = ("official agent", "session-manager-plugin", "Terraform provider", "/dev/net/tun")
 
+SLOW_MODULES = (
+    "agent/test_app.py",
+    "agent/test_channel.py",
+    "agent/test_identity.py",
+    "api/test_aws_command.py",
+    "server/backends/test_objects_s3.py",
+    "server/backends/test_store_postgres.py",
+    "server/test_app.py",
+    "server/test_migrate.py",
+)
+"""Modules that start many processes; other slow tests carry the mark themselves."""
+
 _skipped: list[tuple[str, str]] = []
+
+
+def pytest_collection_modifyitems(items):  # type: ignore[no-untyped-def]
+    """Mark the slow modules."""
+    for item in items:
+        if item.path.as_posix().endswith(SLOW_MODULES):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(hookwrapper=True)
