@@ -275,11 +275,6 @@ def post(call: Call, posted: Sequence[Message]) -> None:
         call.wake_node(message.node_id)
 
 
-def withdraw(call: Call, pairs: Iterable[tuple[str, str]]) -> None:
-    """Take back messages `(node_id, message_id)`, sent or not."""
-    call.db.run(REMOVE, [_key(call, node_id, message_id) for node_id, message_id in pairs])
-
-
 def recall(call: Call, pairs: Iterable[tuple[str, str]]) -> None:
     """Send messages `(node_id, message_id)` no more, unless their nodes have accepted them."""
     call.db.run(RECALL, [_key(call, node_id, message_id) for node_id, message_id in pairs])

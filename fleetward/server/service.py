@@ -7,7 +7,7 @@ arrived together, `(call, [Sent]) -> [output]`; when it fails, its members run o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -277,11 +277,3 @@ def check_audience(entry: Entry, kind: str) -> None:
         return
     who = "a managed node" if kind == "node" else "an operator"
     raise AccessDeniedException(f"{entry.action} cannot be called by {who}")
-
-
-def find(services: Mapping[str, Service], kind: str) -> Callable[..., Any]:
-    """The renderer of a mailbox kind, whichever service registered it."""
-    for service in services.values():
-        if kind in service.messages:
-            return service.messages[kind]
-    raise KeyError(kind)

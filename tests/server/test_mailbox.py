@@ -219,9 +219,19 @@ def test_polling_road_takes_from_the_same_rows(core: Core) -> None:
     assert take(core, POLLING) == ["m1", "m2"]
 
 
-def test_withdrawn_and_cleared_messages_do_not_go_out(core: Core) -> None:
+def test_recalled_messages_do_not_go_out_again_unless_accepted(core: Core) -> None:
+    post(core, "m1", "m2")
+    assert take(core, POLLING) == ["m1", "m2"]
+    core.do(lambda call: mailbox.accept(call, [(N1, "m2")]))
+    core.do(lambda call: mailbox.recall(call, [(N1, "m1"), (N1, "m2")]))
+    assert core.do(lambda call: mailbox.accepted(call, [N1])) == {(N1, "m2")}
+    core.advance(seconds=60)
+    assert take(core, POLLING) == []
+
+
+def test_recalled_and_cleared_messages_do_not_go_out(core: Core) -> None:
     post(core, "m1", "m2", "m3")
-    core.do(lambda call: mailbox.withdraw(call, [(N1, "m1")]))
+    core.do(lambda call: mailbox.recall(call, [(N1, "m1")]))
     assert not core.do(lambda call: mailbox.was_sent(call, N1, "m2"))
     rows = core.do(lambda call: mailbox.clear(call, N1))
     assert sorted(row.message_id for row in rows) == ["m2", "m3"]

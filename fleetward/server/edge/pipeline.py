@@ -79,6 +79,8 @@ class Exchange:
     claim: sigv4.Claim | None = None
     identity: Identity | None = None
     body: bytes = b""
+    unread: bool = False
+    """The body is read after authentication, by whoever compares it with the hash that was signed."""
     form: dict[str, str] = field(default_factory=dict)
     context: Context | None = None
     request: dict[str, Any] = field(default_factory=dict)
@@ -263,6 +265,7 @@ class Pipeline:
         exchange.service = self._models[service]
         exchange.operation = exchange.service.operations.get(operation)
         exchange.entry = self._services[service].operations[operation]
+        exchange.unread = True
         await self.identify(exchange)
         await self.authenticate(exchange)
         await self.throttle(exchange)
@@ -297,9 +300,8 @@ class Pipeline:
         raise errors.UnrecognizedClientException("The node has no key.")
 
     def _body_hash(self, exchange: Exchange, claim: sigv4.Claim) -> str:
-        announced = claim.payload_hash
-        if exchange.path.startswith("/_fleetward/") and announced and not exchange.body:
-            return announced
+        if exchange.unread and claim.payload_hash:
+            return claim.payload_hash
         return hashlib.sha256(exchange.body).hexdigest()
 
     def _context(self, exchange: Exchange, caller: Caller, region: str) -> Context:

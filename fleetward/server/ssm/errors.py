@@ -132,7 +132,3 @@ class ServiceSettingNotFound(AwsError):
 
 class TooManyTagsError(AwsError):
     """A resource can have 50 tags at most."""
-
-
-class UnsupportedPlatformType(AwsError):
-    """The document does not run on the node's platform."""
