@@ -136,7 +136,6 @@ WITHOUT_RESOURCES: dict[str, str] = {
     "ssm:ListDocuments": "AWS has no resource type",
     "ssm:ListNodes": "AWS has no resource type",
     "ssm:ListNodesSummary": "AWS has no resource type",
-    "ssm:RegisterManagedInstance": "called without a signature",
     "ssm:UpdateInstanceInformation": "a node, about itself only",
     "sts:GetSessionToken": "AWS has no resource type",
 }

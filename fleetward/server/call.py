@@ -15,16 +15,49 @@ from fleetward.server.iam import evaluate
 from fleetward.server.keys import KeyRing
 from fleetward.server.settings import Settings
 
+Conditions = Mapping[str, str | Sequence[str]]
+"""Condition keys of one request, `aws:RequestTag/env`, with their value or values."""
+
 
 class Resource(NamedTuple):
-    """What an action touches: its ARN and, where it has some, its tags."""
+    """What an action touches, as the decision needs to know it.
+
+    A bucket, key or role brings the policy it carries: `policy` is what `evaluate.resource_policy(text)` compiled, None
+    where it carries none, and `rule` says what that policy means to callers of the account that owns the resource:
+
+        Resource(arn, rule=ResourceRule.MAY_GRANT, policy=policy, owner=account)      S3: either side may allow
+        Resource(arn, tags, rule=ResourceRule.MUST_ALLOW, policy=policy)              KMS, trust: nothing goes without
+
+    Callers of other accounts need an Allow on both sides whatever the rule; anonymous ones a direct one of the policy.
+    A Deny of the policy binds root too. Operations on such resources are registered with `resource_policies=True`, and
+    with `audience="anyone"` where strangers may call.
+    """
 
     arn: str
     tags: Mapping[str, str] | None = None
+    """Seen by policies as `aws:ResourceTag/<key>` and `ssm:resourceTag/<key>`."""
+    policy: evaluate.Policy | None = None
+    rule: evaluate.ResourceRule | None = None
+    """None: the resource has no policy of its own and cannot have one."""
+    owner: str = ""
+    """Account that owns it where `rule` is given; empty: the account in the ARN, else that of the call."""
+    conditions: Conditions | None = None
+    """Further condition keys of the resource: `kms:ResourceAliases`, `s3:ExistingObjectTag/<key>` …"""
 
 
 ANY = (Resource("*"),)
 """For actions that have no resource type in AWS's authorization table."""
+
+
+NOBODY = evaluate.PolicySet(identity=())
+"""The policies of callers who have none: only a resource's own policy can grant them anything."""
+_ROOT = evaluate.PolicySet(
+    identity=(
+        evaluate.compile_policy(
+            {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}, name="root"
+        ),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +72,19 @@ class Caller:
     access_key_id: str = ""
     policies: evaluate.PolicySet | None = None
     node_id: str = ""
-    context: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    context: Conditions = field(default_factory=dict)
     """Condition keys that hold for the whole request: aws:username, aws:SourceIp …"""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """How policies of resources may name the caller, the most specific first (evaluate.Request); none: a stranger.
+
+        A session of a role is called by the session, the role and the account.
+        """
+        if self.kind == "anonymous":
+            return ()
+        found = (self.arn, str(self.context.get("aws:PrincipalArn", self.arn)), f"arn:aws:iam::{self.account}:root")
+        return tuple(dict.fromkeys(f"AWS:{arn}" for arn in found))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,23 +152,46 @@ class Call:
         """The ARN of one of this tenant's resources; AWS-owned ones have no account."""
         return f"arn:aws:{service}:{self.region}:{'' if owned_by_aws else self.account}:{resource}"
 
-    def authorize(self, action: str, resource: Resource) -> None:
-        """Raise AccessDeniedException unless the caller may do `action` on `resource`."""
-        decision = self.decide(action, resource)
+    def authorize(self, action: str, resource: Resource, conditions: Conditions | None = None) -> None:
+        """Raise AccessDeniedException unless the caller may do `action` on `resource`.
+
+        `conditions` are keys that the request gives: `iam:PassedToService`, `aws:RequestTag/<key>` …
+        """
+        decision = self.decide(action, resource, conditions)
         if decision is not None and not decision.allowed:
             raise AccessDeniedException(evaluate.denied_message(self.caller.arn, action, resource.arn, decision))
 
-    def decide(self, action: str, resource: Resource) -> evaluate.Decision | None:
+    def decide(self, action: str, resource: Resource, conditions: Conditions | None = None) -> evaluate.Decision | None:
         """The policies' word on `action`; None for callers who have no policies because they may do everything."""
         policies = self.caller.policies
         if policies is None:
-            return None
-        context: Mapping[str, str | Sequence[str]] = self.caller.context
-        if resource.tags:
-            tags = {f"aws:ResourceTag/{key}": value for key, value in resource.tags.items()}
-            tags |= {f"ssm:resourceTag/{key}": value for key, value in resource.tags.items()}
-            context = {**context, **tags}
-        return evaluate.decide(policies, evaluate.Request(action, resource.arn, context))
+            if self.caller.kind == "service" or resource.rule is None:
+                return None
+            policies = _ROOT
+        context = self.caller.context
+        if resource.tags or resource.conditions or conditions:
+            tags = resource.tags or {}
+            context = {
+                **context,
+                **(conditions or {}),
+                **(resource.conditions or {}),
+                **{f"aws:ResourceTag/{key}": value for key, value in tags.items()},
+                **{f"ssm:resourceTag/{key}": value for key, value in tags.items()},
+            }
+        if resource.rule is None:
+            return evaluate.decide(policies, evaluate.Request(action, resource.arn, context))
+        own = () if resource.policy is None else (resource.policy,)
+        policies = policies.with_resource(own, self._rule(resource))
+        return evaluate.decide(policies, evaluate.Request(action, resource.arn, context, self.caller.names))
+
+    def _rule(self, resource: Resource) -> evaluate.ResourceRule:
+        """What a resource's policy means to this caller."""
+        assert resource.rule is not None
+        if self.caller.kind == "anonymous":
+            return evaluate.ResourceRule.MUST_ALLOW
+        account = resource.arn.split(":", 5)[4] if resource.arn.count(":") >= 5 else ""
+        owner = resource.owner or account or self.account
+        return resource.rule if owner == self.caller.account else evaluate.ResourceRule.BOTH_MUST_ALLOW
 
     def emit(self, event: Any) -> None:
         """Tell later capabilities; their reactions run in this transaction, after this entry."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Executable
 
-from fleetward.server.call import ANY, Call, Context, Resource, Sent, service_context
+from fleetward.server.call import ANY, Call, Conditions, Context, Resource, Sent, service_context
 from fleetward.server.db import Db
 from fleetward.server.errors import AccessDeniedException, AwsError
 from fleetward.server.keys import KeyRing
@@ -23,6 +23,7 @@ from fleetward.server.settings import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 Resources = Callable[[Call, Any], Iterable[Resource]]
+RequestConditions = Callable[[Call, Any], Conditions]
 BATCH = 1000
 
 
@@ -43,6 +44,10 @@ class Entry:
     action: str = ""
     """IAM action, `ssm:SendCommand`; empty for entries nobody calls from outside."""
     resources: Resources | None = None
+    conditions: RequestConditions | None = None
+    """Condition keys that a request gives: tags it asks for, the kind of document …"""
+    resource_policies: bool = False
+    """Its resources carry policies that may grant what the caller's own do not: decided when they are known."""
     reads: bool = False
     together: int = 1
     audience: str = "operator"
@@ -82,6 +87,8 @@ class Service:
         name: str,
         *,
         resources: Resources | None = None,
+        conditions: RequestConditions | None = None,
+        resource_policies: bool = False,
         action: str = "",
         reads: bool = False,
         together: int = 1,
@@ -98,6 +105,8 @@ class Service:
                 function=function,
                 action=action or f"{self.name}:{name}",
                 resources=resources,
+                conditions=conditions,
+                resource_policies=resource_policies,
                 reads=reads,
                 together=together,
                 audience=audience,
@@ -264,15 +273,18 @@ def _authorize(call: Call, entry: Entry, request: Any) -> None:
     if not entry.action or call.caller.kind == "service":
         return
     check_audience(entry, call.caller.kind)
-    if call.caller.policies is None:
+    if call.caller.policies is None and not entry.resource_policies:
         return
+    conditions = entry.conditions(call, request) if entry.conditions is not None else None
     resources = entry.resources(call, request) if entry.resources is not None else ANY
     for resource in resources:
-        call.authorize(entry.action, resource)
+        call.authorize(entry.action, resource, conditions)
 
 
 def check_audience(entry: Entry, kind: str) -> None:
-    """Refuse operators' calls to nodes and nodes' calls to operators, whatever policies say."""
+    """Refuse operators' calls to nodes, nodes' to operators and strangers' to both, whatever policies say."""
+    if kind == "anonymous" and entry.audience != "anyone":
+        raise AccessDeniedException(f"{entry.action} cannot be called without a signature")
     if entry.audience in ("anyone", "both") or (kind == "node") == (entry.audience == "node"):
         return
     who = "a managed node" if kind == "node" else "an operator"

@@ -22,7 +22,7 @@ from fleetward.protocol import sigv4
 from fleetward.protocol.api import aws_json, query, rest, rest_json, validate
 from fleetward.protocol.api.model import Operation, SerializationFault, ServiceModel, UnknownOperation
 from fleetward.server import errors
-from fleetward.server.call import Caller, Context
+from fleetward.server.call import NOBODY, Caller, Context
 from fleetward.server.edge.identities import Identities, Identity
 from fleetward.server.edge.room import Room
 from fleetward.server.edge.throttle import Throttle
@@ -208,7 +208,7 @@ class Pipeline:
         if claim is None:
             if exchange.entry.audience != "anyone":
                 raise errors.MissingAuthenticationTokenException("The request carries no signature.")
-            caller = Caller(kind="anonymous", arn="anonymous", account=settings.account)
+            caller = Caller(kind="anonymous", arn="anonymous", account=settings.account, policies=NOBODY)
             exchange.context = self._context(exchange, caller, settings.default_region)
             return
         if claim.region not in settings.region:
@@ -315,7 +315,7 @@ class Pipeline:
         return Context(
             account=caller.account,
             region=region,
-            caller=replace(caller, context=keys) if caller.policies is not None else caller,
+            caller=replace(caller, context=keys),
             request_id=exchange.request_id,
             source_ip=exchange.source_ip,
             user_agent=exchange.headers.get("user-agent", ""),
@@ -363,7 +363,10 @@ class Pipeline:
         check_audience(exchange.entry, caller.kind)
         if exchange.entry.grows and not self.room.enough():
             raise errors.ServiceUnavailableException("The server's disk is nearly full: make room, then try again.")
-        if caller.policies is None or exchange.entry.action in NEVER_DENIED:
+        entry = exchange.entry
+        if caller.policies is None or entry.action in NEVER_DENIED:
+            return
+        if entry.resource_policies or caller.kind == "anonymous":  # decided on the resource, where it has a say
             return
         if not evaluate.may_grant(caller.policies, exchange.entry.action):
             decision = evaluate.decide(caller.policies, evaluate.Request(exchange.entry.action, "*", caller.context))

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from fleetward.server.iam.patterns import MalformedPolicy, Values
 from fleetward.server.iam.policy import Limits, Policy, Reach, Statement, compile_policy
@@ -39,13 +39,17 @@ __all__ = [
     "denied_message",
     "may_grant",
     "narrow",
+    "resource_policy",
 ]
 
+_OF_RESOURCES = Limits(characters=32_768, statements=1024)
 Context = Mapping[str, str | Sequence[str]]
 """Condition key -> its value or values, as a caller gives it."""
 
 _KEPT_ACTIONS = 2048
 _KEPT_RESOURCES = 1024
+_KEPT_AGAINST = 64
+_KEPT_POLICIES = 1024
 
 
 class Outcome(Enum):
@@ -287,6 +291,9 @@ class PolicySet:
     resource_rule: ResourceRule = ResourceRule.MAY_GRANT
     _own: dict[str, _Gates] = field(default_factory=dict, init=False, repr=False, compare=False)
     _plans: dict[str, _Plan] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _against: dict[tuple[tuple[Policy, ...], ResourceRule], PolicySet] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         levels = [policy for level in self.service_control or () for policy in level]
@@ -296,8 +303,14 @@ class PolicySet:
 
     def with_resource(self, resource: tuple[Policy, ...], rule: ResourceRule = ResourceRule.MAY_GRANT) -> PolicySet:
         """The same principal against a resource with policies of its own; what was found out so far is shared."""
-        changed = replace(self, resource=resource, resource_rule=rule)
-        object.__setattr__(changed, "_own", self._own)
+        key = (resource, rule)
+        changed = self._against.get(key)
+        if changed is None:
+            changed = replace(self, resource=resource, resource_rule=rule)
+            object.__setattr__(changed, "_own", self._own)
+            if len(self._against) >= _KEPT_AGAINST:
+                self._against.clear()
+            self._against[key] = changed
         return changed
 
     def plan(self, action: str) -> _Plan:
@@ -330,6 +343,15 @@ class PolicySet:
             identity=_gate(PolicyKind.IDENTITY, self.identity, action),
             limits=tuple(_gate(kind, policies, action) for kind, policies in limits if policies is not None),
         )
+
+
+@lru_cache(maxsize=_KEPT_POLICIES)
+def resource_policy(document: str, name: str = "") -> Policy:
+    """The compiled policy that a resource carries, given as JSON text and kept; raises MalformedPolicy.
+
+    Bucket policies hold 20 KiB, key policies 32 KiB (quotas of S3 and KMS); what is stricter is checked when it is put.
+    """
+    return compile_policy(document, name=name, resource_based=True, limits=_OF_RESOURCES)
 
 
 def decide(policies: PolicySet, request: Request) -> Decision:

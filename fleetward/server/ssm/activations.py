@@ -128,7 +128,7 @@ def delete_activation(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-@ssm.operation("RegisterManagedInstance", audience="anyone")
+@ssm.operation("RegisterManagedInstance", resources=lambda call, request: (), audience="anyone")
 def register_managed_instance(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """A machine becomes a node (AP 3.2). The call is unsigned: id and code are all it has to show.
 
