@@ -382,6 +382,16 @@ class ServerProcess:
         lines = self.log.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
+    def logged_request(self, **fields: str) -> dict[str, Any]:
+        """The newest line that has these fields; request lines come a moment after their answers."""
+
+        def newest() -> dict[str, Any] | None:
+            wanted = [line for line in self.logged() if fields.items() <= line.items()]
+            return wanted[-1] if wanted else None
+
+        found: dict[str, Any] = eventually(newest)
+        return found
+
     def _bracketed(self) -> str:
         return f"[{self.host}]" if ":" in self.host else self.host
 

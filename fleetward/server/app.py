@@ -30,6 +30,7 @@ from fleetward.server.backends.store_sqlite import SqliteStore
 from fleetward.server.call import Call, Context, service_context
 from fleetward.server.edge.background import Background
 from fleetward.server.edge.channels import Channels
+from fleetward.server.edge.gathered import AUDIT_AT_ONCE, AUDIT_SECONDS, Gathered
 from fleetward.server.edge.http import App, Server, listen, server_names, split_address
 from fleetward.server.edge.identities import Identities
 from fleetward.server.edge.pages import OUTPUTS, Pages
@@ -40,7 +41,7 @@ from fleetward.server.edge.waits import Waits
 from fleetward.server.errors import AwsError
 from fleetward.server.iam import principals
 from fleetward.server.ports import Bus, Clock, Objects, Store
-from fleetward.server.service import BATCH, Entry, Runner, Service, Timer
+from fleetward.server.service import Entry, Runner, Service, Timer
 from fleetward.server.settings import Settings, SettingsFault
 from fleetward.server.ssm import (
     activations,
@@ -66,7 +67,7 @@ RENEWAL_LOOK = 3600.0
 
 SEAL_AUDIT = Entry("timer audit.seal", audit.seal, audit=False)
 FORGET_AUDIT = Entry("timer audit.forget", audit.forget, audit=False)
-RECORD_MANY = Entry("audit.record-many", audit.record_many, together=BATCH, audit=False)
+RECORD_SEEN = Entry("audit.record-seen", audit.record_seen, audit=False)
 SIGNING_KEYS = Entry("nodes.signing-keys", nodes.signing_keys, reads=True)
 
 TIMERS: Sequence[Timer] = (
@@ -201,6 +202,7 @@ class Application:
         self.runner.record = self._record
         self.store.deliver = self._deliver_here  # type: ignore[attr-defined]
         self.waits = Waits()
+        self.reads = Gathered(self._keep_seen, AUDIT_SECONDS, AUDIT_AT_ONCE)
         self.server_id = keys.new_access_key_id("")
         self.addresses: list[str] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -264,6 +266,8 @@ class Application:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self.background.stop(), 2)
         await self.bus.stop()
+        self.reads.flush()
+        self.pipeline.requests.flush()
         self.store.deliver = self._deliver_here  # type: ignore[attr-defined]
         await asyncio.to_thread(self.store.close)
         if self.lock is not None:
@@ -352,14 +356,17 @@ class Application:
         audit.record(call, entry, audit.redact(self._shape(entry), request), error)
 
     def _deny(self, context: Context, entry: Entry, request: Any, fault: AwsError) -> None:
-        self._audit_later(context, entry, request, fault)
+        self._keep_seen([self._seen(context, entry, request, fault)])
 
     def _audit_read(self, context: Context, entry: Entry, request: Any) -> None:
-        self._audit_later(context, entry, request, None)
+        self.reads.add(self._seen(context, entry, request))
 
-    def _audit_later(self, context: Context, entry: Entry, request: Any, fault: AwsError | None) -> None:
-        record = (entry, audit.redact(self._shape(entry), request), fault)
-        self.runner.submit(RECORD_MANY, context, record, _log_failure)
+    def _seen(self, context: Context, entry: Entry, request: Any, fault: AwsError | None = None) -> audit.Seen:
+        return audit.Seen(context, self.clock.now(), entry, audit.redact(self._shape(entry), request), fault)
+
+    def _keep_seen(self, seen: Sequence[audit.Seen]) -> None:
+        home = service_context(self.settings.account, self.settings.default_region)
+        self.runner.submit(RECORD_SEEN, home, seen, _log_failure)
 
 
 def _tell(told: Sequence[tuple[Callable[[Any], None], Any]]) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import BigInteger, Column, Index, Row, String, Table, Text, bindparam, delete, insert, select, update
 
 from fleetward.protocol.api.model import Shape
-from fleetward.server.call import Call, Sent
+from fleetward.server.call import Call, Context
 from fleetward.server.errors import AwsError
 from fleetward.server.schema import UtcDateTime, metadata, tenant
 from fleetward.server.service import Entry
@@ -89,15 +89,24 @@ def record(call: Call, entry: Entry, request: Any, error: AwsError | None) -> No
     call.db.run(ADD, _row(call, entry, request, error))
 
 
-def record_many(call: Call, members: Sequence[Sent]) -> list[None]:
-    """Batch entry: records of reads and denials, `(entry, request, error)`, under their own contexts."""
+class Seen(NamedTuple):
+    """A read or a denial, to be recorded after the answer: under its own context, at its own time."""
+
+    context: Context
+    at: datetime
+    entry: Entry
+    request: Any
+    """Without secrets: see `redact`."""
+    error: AwsError | None = None
+
+
+def record_seen(call: Call, seen: Sequence[Seen]) -> None:
+    """Entry: keep the records of reads and denials that were gathered."""
     rows = []
-    for member in members:
-        entry, request, error = member.request
-        own = Call(member.context, now=call.now, db=call.db, settings=call.settings, keys=call.keys)
-        rows.append(_row(own, entry, request, error))
+    for each in seen:
+        own = Call(each.context, now=each.at, db=call.db, settings=call.settings, keys=call.keys)
+        rows.append(_row(own, each.entry, each.request, each.error))
     call.db.run(ADD, rows)
-    return [None] * len(rows)
 
 
 def seal(call: Call) -> bool:

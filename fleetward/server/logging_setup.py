@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import traceback
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import IO
 
@@ -37,3 +39,12 @@ def configure(level: str, stream: IO[str] = sys.stderr) -> None:
     root.setLevel(level.upper())
     for noisy in ("uvicorn", "uvicorn.error", "asyncio", "picows", "alembic", "nats"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
+
+
+def write_lines(lines: Sequence[bytes]) -> None:
+    """Write finished lines of JSON where `configure` sends records; nowhere when it was not called."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and isinstance(handler.formatter, JsonFormatter):
+            with handler.lock or contextlib.nullcontext():
+                handler.stream.write(b"".join(lines).decode())
+                handler.flush()

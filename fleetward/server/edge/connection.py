@@ -63,6 +63,8 @@ class Connection(HttpToolsProtocol):
         self._limits: Limits = self.config.fleetward_limits  # type: ignore[attr-defined]
         self._upgrade: Upgrade = self.config.fleetward_upgrade  # type: ignore[attr-defined]
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = 0.0
+        self._deadline: float | None = None
         self._stranger = False
         self._address = ""
         self._head_bytes = 0
@@ -72,7 +74,7 @@ class Connection(HttpToolsProtocol):
         """Bytes came: a head must be complete in time and of bounded size, also one that begins with empty lines."""
         if self._reads_head:
             self._head_bytes += len(data)
-            if self._timer is None:
+            if self._deadline is None:
                 self._arm(self._limits.header_timeout)
         super().data_received(data)
         if self._reads_head and self._head_bytes > HEAD_LIMIT_BYTES:
@@ -91,7 +93,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of the address and the clock."""
-        self._disarm()
+        self._forget_clock()
         self.mark_authenticated()
         super().connection_lost(exc)
 
@@ -126,7 +128,7 @@ class Connection(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Bytes of a body came: more must follow in time."""
         super().on_body(body)
-        if self._timer is not None:
+        if self._deadline is not None:
             self._arm(self._limits.body_timeout)
 
     def on_message_complete(self) -> None:
@@ -140,7 +142,7 @@ class Connection(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Authenticate first, answer 101 or the refusal after."""
-        self._disarm()
+        self._forget_clock()
         self.connections.discard(self)
         scope = {
             "method": self.scope["method"],
@@ -185,17 +187,35 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def _arm(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.loop.call_later(seconds, self._too_slow)
+        """Something must happen within so many seconds. A timer that is set already looks again when it is over."""
+        self._deadline = due = self.loop.time() + seconds
+        if self._timer is None or due < self._looks_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._looks_at = due
+            self._timer = self.loop.call_at(due, self._look_at_clock)
 
     def _disarm(self) -> None:
+        self._deadline = None
+
+    def _look_at_clock(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self.loop.time() < self._deadline:
+            self._looks_at = self._deadline
+            self._timer = self.loop.call_at(self._deadline, self._look_at_clock)
+        else:
+            self._deadline = None
+            self._too_slow()
+
+    def _forget_clock(self) -> None:
+        self._deadline = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _too_slow(self) -> None:
-        self._timer = None
         if self._reads_head and self.cycle is not None and not self.cycle.response_complete:
             self._arm(self._limits.header_timeout)  # bytes of a next request while one is being answered
             return

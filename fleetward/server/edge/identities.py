@@ -43,6 +43,7 @@ class Identities:
         self._settings = settings
         self._signing_keys = signing_keys
         self._remembered: dict[tuple[str, ...], tuple[datetime, Any]] = {}
+        self._known: dict[tuple[str, str, str], tuple[datetime, Identity, TemporaryCredentials | None]] = {}
         self._epochs: dict[str, int] = {}
         self._epochs_read_at = datetime.fromtimestamp(0).astimezone()
 
@@ -55,13 +56,30 @@ class Identities:
     def forget(self) -> None:
         """Something about keys or roles changed: look everything up anew."""
         self._remembered.clear()
+        self._known.clear()
 
     async def of(self, claim: sigv4.Claim, session_token: str | None, now: datetime) -> Identity:
         """The identity that `claim` names; raises UnrecognizedClientException or ExpiredTokenException."""
         if claim.is_rsa:
             return await self._node_by_key(claim, now)
-        if session_token:
-            return await self._temporary(claim, session_token, now)
+        name = (claim.access_key_id, session_token or "", claim.region)
+        known = self._known.get(name)
+        if known is not None and now - known[0] < REMEMBER:
+            if known[2] is not None:
+                self._check_validity(known[2], now)
+            return known[1]
+        credentials = self._opened(claim, session_token, now) if session_token else None
+        if credentials is not None:
+            caller = await self._caller(credentials, claim.region, now)
+            identity = Identity(caller, credentials.secret_access_key)
+        else:
+            identity = await self._long_lived(claim, now)
+        if len(self._known) >= REMEMBERED_LIMIT:
+            self._known.clear()
+        self._known[name] = (now, identity, credentials)
+        return identity
+
+    async def _long_lived(self, claim: sigv4.Claim, now: datetime) -> Identity:
         key = await self._lookup(FIND_KEY, claim.region, claim.access_key_id, now)
         if key is None or not key.active:
             raise UnrecognizedClientException("The security token included in the request is invalid.")
@@ -93,16 +111,19 @@ class Identities:
         )
         return Identity(caller, public_keys=tuple(key for key in found if key))
 
-    async def _temporary(self, claim: sigv4.Claim, session_token: str, now: datetime) -> Identity:
+    def _opened(self, claim: sigv4.Claim, session_token: str, now: datetime) -> TemporaryCredentials:
         try:
             credentials = self._keys.open_token(session_token, claim.access_key_id)
         except KeyFault as fault:
             raise UnrecognizedClientException("The security token included in the request is invalid.") from fault
+        self._check_validity(credentials, now)
+        return credentials
+
+    def _check_validity(self, credentials: TemporaryCredentials, now: datetime) -> None:
         if credentials.expires_at <= now:
             raise ExpiredTokenException("The security token included in the request is expired")
         if credentials.epoch < self._epochs.get(credentials.principal, 0):
             raise ExpiredTokenException("The security token included in the request was revoked")
-        return Identity(await self._caller(credentials, claim.region, now), credentials.secret_access_key)
 
     async def _caller(self, credentials: TemporaryCredentials, region: str, now: datetime) -> Caller:
         context = credentials.context or {}

@@ -23,6 +23,7 @@ from fleetward.protocol.api import aws_json, query, rest, rest_json, validate
 from fleetward.protocol.api.model import Operation, SerializationFault, ServiceModel, UnknownOperation
 from fleetward.server import errors
 from fleetward.server.call import NOBODY, Caller, Context
+from fleetward.server.edge.gathered import RequestLog
 from fleetward.server.edge.identities import Identities, Identity
 from fleetward.server.edge.room import Room
 from fleetward.server.edge.throttle import Throttle
@@ -123,6 +124,7 @@ class Pipeline:
         self.room = room
         self._deny = deny
         self._audit_read = audit_read
+        self.requests = RequestLog(log)
         settings = runner.settings
         self._principals = Throttle(settings.requests_per_principal, settings.requests_per_principal * 5)
         self._nodes = Throttle(settings.requests_per_node, settings.requests_per_node * 10)
@@ -433,22 +435,17 @@ class Pipeline:
 
     def _log(self, exchange: Exchange, response: Response, fault: AwsError | None, seconds: float) -> None:
         level = logging.INFO if response.status < 500 else logging.ERROR
-        if not log.isEnabledFor(level):
-            return
         entry, context = exchange.entry, exchange.context
-        log.log(
+        self.requests.line(
             level,
-            "request",
-            extra={
-                "fields": {
-                    "request_id": exchange.request_id,
-                    "operation": entry.name if entry is not None else "",
-                    "caller": context.caller.arn if context is not None else "",
-                    "source_ip": exchange.source_ip,
-                    "status": response.status,
-                    "error": fault.code if fault is not None else "",
-                    "ms": round(seconds * 1000, 2),
-                }
+            {
+                "request_id": exchange.request_id,
+                "operation": entry.name if entry is not None else "",
+                "caller": context.caller.arn if context is not None else "",
+                "source_ip": exchange.source_ip,
+                "status": response.status,
+                "error": fault.code if fault is not None else "",
+                "ms": round(seconds * 1000, 2),
             },
         )
 

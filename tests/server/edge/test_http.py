@@ -116,7 +116,7 @@ def seen_address(server: ServerProcess, forwarded: str) -> str:
     answer = server.call("DescribeActivations", {}, server.root, headers=headers)
     assert answer.status == 200
     request_id = answer.headers["x-amzn-requestid"]
-    return str(next(line["source_ip"] for line in server.logged() if line.get("request_id") == request_id))
+    return str(server.logged_request(request_id=request_id)["source_ip"])
 
 
 def test_forwarded_headers_count_from_trusted_proxies_alone(serving: ServerProcess, start_server: StartServer) -> None:
@@ -151,7 +151,7 @@ def test_logs_are_json_with_request_ids_and_without_secrets(serving: ServerProce
     answer = serving.call("ListNodes", {}, keys)
     text = serving.log.read_text()
     assert all(line.startswith(("{", "root credentials are in")) for line in text.splitlines())
-    (line,) = [line for line in serving.logged() if line.get("request_id") == answer.headers["x-amzn-requestid"]]
+    line = serving.logged_request(request_id=answer.headers["x-amzn-requestid"])
     assert line["operation"] == "ssm:ListNodes"
     assert line["status"] == 200
     assert line["caller"].endswith(":assumed-role/Administrator/tester")
