@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from fleetward.server.db import Db
 from fleetward.server.errors import AccessDeniedException
+from fleetward.server.iam import context as keys_of
 from fleetward.server.iam import evaluate
+from fleetward.server.iam.context import Conditions
 from fleetward.server.keys import KeyRing
 from fleetward.server.settings import Settings
-
-Conditions = Mapping[str, str | Sequence[str]]
-"""Condition keys of one request, `aws:RequestTag/env`, with their value or values."""
 
 
 class Resource(NamedTuple):
@@ -73,7 +72,7 @@ class Caller:
     policies: evaluate.PolicySet | None = None
     node_id: str = ""
     context: Conditions = field(default_factory=dict)
-    """Condition keys that hold for the whole request: aws:username, aws:SourceIp …"""
+    """Condition keys that its credentials give: aws:username, aws:PrincipalTag/<key> … (iam.context.of_principal)"""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,6 +86,12 @@ class Caller:
         return tuple(dict.fromkeys(f"AWS:{arn}" for arn in found))
 
 
+def anonymous(account: str) -> Caller:
+    """Who signs nothing; `account` is whose door he knocks at."""
+    context = {"aws:PrincipalType": keys_of.PRINCIPAL_TYPES["anonymous"], "aws:userid": "anonymous"}
+    return Caller(kind="anonymous", arn="anonymous", account=account, policies=NOBODY, context=context)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """Where a call comes from: tenant, caller, request id and the address it was sent from."""
@@ -97,6 +102,9 @@ class Context:
     request_id: str = ""
     source_ip: str = ""
     user_agent: str = ""
+    secure: bool = True
+    """Whether it came over TLS."""
+    referer: str = ""
     waiting_since: datetime | None = None
     """When a parked request was first run; None at that first run."""
 
@@ -168,30 +176,44 @@ class Call:
             if self.caller.kind == "service" or resource.rule is None:
                 return None
             policies = _ROOT
-        context = self.caller.context
-        if resource.tags or resource.conditions or conditions:
-            tags = resource.tags or {}
-            context = {
-                **context,
-                **(conditions or {}),
-                **(resource.conditions or {}),
-                **{f"aws:ResourceTag/{key}": value for key, value in tags.items()},
-                **{f"ssm:resourceTag/{key}": value for key, value in tags.items()},
-            }
-        if resource.rule is None:
-            return evaluate.decide(policies, evaluate.Request(action, resource.arn, context))
-        own = () if resource.policy is None else (resource.policy,)
-        policies = policies.with_resource(own, self._rule(resource))
-        return evaluate.decide(policies, evaluate.Request(action, resource.arn, context, self.caller.names))
+        if resource.rule is not None:
+            own = () if resource.policy is None else (resource.policy,)
+            policies = policies.with_resource(own, self._rule(resource))
+        context = self._conditions(evaluate.condition_keys(policies, action), resource, conditions)
+        names = () if resource.rule is None else self.caller.names
+        return evaluate.decide(policies, evaluate.Request(action, resource.arn, context, names))
+
+    def _conditions(self, asked: frozenset[str], resource: Resource, conditions: Conditions | None) -> Conditions:
+        """The condition keys of a decision, as far as policies ask for them (`asked`, lower-cased)."""
+        found = self.caller.context
+        if not asked.isdisjoint(keys_of.REQUEST_KEYS):
+            context = self.context
+            request = keys_of.of_request(
+                now=self.now,
+                region=self.region,
+                source_ip=context.source_ip,
+                secure=context.secure,
+                user_agent=context.user_agent,
+                referer=context.referer,
+            )
+            found = {**request, "aws:ResourceAccount": self._owner(resource), **found}
+        if asked and (resource.tags or resource.conditions or conditions):
+            tags = keys_of.of_tags(resource.tags or {})
+            found = {**found, **tags, **(resource.conditions or {}), **(conditions or {})}
+        return found
 
     def _rule(self, resource: Resource) -> evaluate.ResourceRule:
         """What a resource's policy means to this caller."""
         assert resource.rule is not None
         if self.caller.kind == "anonymous":
             return evaluate.ResourceRule.MUST_ALLOW
+        own = self._owner(resource) == self.caller.account
+        return resource.rule if own else evaluate.ResourceRule.BOTH_MUST_ALLOW
+
+    def _owner(self, resource: Resource) -> str:
+        """The account that a resource belongs to."""
         account = resource.arn.split(":", 5)[4] if resource.arn.count(":") >= 5 else ""
-        owner = resource.owner or account or self.account
-        return resource.rule if owner == self.caller.account else evaluate.ResourceRule.BOTH_MUST_ALLOW
+        return resource.owner or account or self.account
 
     def emit(self, event: Any) -> None:
         """Tell later capabilities; their reactions run in this transaction, after this entry."""

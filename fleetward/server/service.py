@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Executable
 
-from fleetward.server.call import ANY, Call, Conditions, Context, Resource, Sent, service_context
+from fleetward.server.call import ANY, Call, Context, Resource, Sent, service_context
 from fleetward.server.db import Db
 from fleetward.server.errors import AccessDeniedException, AwsError
+from fleetward.server.iam.context import Conditions
 from fleetward.server.keys import KeyRing
 from fleetward.server.ports import Body, Bus, Clock, Outcome, Store, Unit
 from fleetward.server.settings import Settings

@@ -103,7 +103,7 @@ def _issue(
             expires_at=expires_at,
             epoch=principals.epoch(call, principal),
             session_policy=policy,
-            context={**context, "account": call.account},
+            context={**context, "account": call.account, "issued_at": str(int(call.now.timestamp()))},
         )
     )
     return {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fleetward.protocol import sigv4
 from fleetward.server.call import Call, Caller, Context, service_context
 from fleetward.server.errors import ExpiredTokenException, UnrecognizedClientException
+from fleetward.server.iam import context as keys_of
 from fleetward.server.iam import principals
 from fleetward.server.keys import KeyFault, KeyRing, TemporaryCredentials
 from fleetward.server.service import Entry
@@ -91,7 +92,9 @@ class Identities:
             user_id=key.user_id,
             access_key_id=key.access_key_id,
             policies=None if root else principals.policy_set(()),
-            context=_global_keys(key.principal, key.user_id, key.account),
+            context=keys_of.of_principal(
+                kind="root" if root else "user", arn=key.principal, account=key.account, user_id=key.user_id
+            ),
         )
         return Identity(caller, key.secret_access_key)
 
@@ -107,7 +110,10 @@ class Identities:
             node_id=claim.access_key_id,
             access_key_id=claim.access_key_id,
             policies=principals.node_policies(),
-            context={**_global_keys(arn, "", self._settings.account), "ssm:SourceInstanceARN": arn},
+            context={
+                **keys_of.of_principal(kind="node", arn=arn, account=self._settings.account, user_id=""),
+                "ssm:SourceInstanceARN": arn,
+            },
         )
         return Identity(caller, public_keys=tuple(key for key in found if key))
 
@@ -126,26 +132,39 @@ class Identities:
             raise ExpiredTokenException("The security token included in the request was revoked")
 
     async def _caller(self, credentials: TemporaryCredentials, region: str, now: datetime) -> Caller:
-        context = credentials.context or {}
-        account = context.get("account") or credentials.principal.split(":")[4]
-        base = Caller(
+        sealed = credentials.context or {}
+        account = sealed.get("account") or credentials.principal.split(":")[4]
+        name, role = sealed.get("role", ""), None
+        if name:
+            role = await self._lookup(FIND_ROLE, region, name, now, account)
+        if credentials.kind == "role" and role is None:
+            raise ExpiredTokenException("The role of this security token no longer exists")
+        caller = Caller(
             kind=credentials.kind,
             arn=credentials.principal,
             account=account,
-            user_id=context.get("user_id", ""),
+            user_id=sealed.get("user_id", ""),
             access_key_id=credentials.access_key_id,
-            context=_global_keys(credentials.principal, context.get("user_id", ""), account),
+            context=keys_of.of_principal(
+                kind=credentials.kind,
+                arn=credentials.principal,
+                account=account,
+                user_id=sealed.get("user_id", ""),
+                role_arn=role.arn if role is not None and credentials.kind == "role" else "",
+                issued_at=_moment(sealed.get("issued_at")),
+                mfa_at=_moment(sealed.get("mfa_at")),
+                now=now,
+            ),
         )
         if credentials.kind == "root":
-            return base
+            return caller
         if credentials.kind == "node":
             node_id = credentials.principal.rsplit("/", 1)[-1]
-            keys = {**base.context, "ssm:SourceInstanceARN": credentials.principal}
-            return replace(base, node_id=node_id, policies=principals.node_policies(), context=keys)
-        role = await self._lookup(FIND_ROLE, region, context.get("role", ""), now, account)
-        if role is None:
-            raise ExpiredTokenException("The role of this security token no longer exists")
-        return replace(base, policies=principals.policy_set(role.managed_policies, credentials.session_policy))
+            keys = {**caller.context, "ssm:SourceInstanceARN": credentials.principal}
+            policies = principals.node_policies(role.managed_policies if role is not None else ())
+            return replace(caller, node_id=node_id, policies=policies, context=keys)
+        managed = role.managed_policies if role is not None else ()
+        return replace(caller, policies=principals.policy_set(managed, credentials.session_policy))
 
     async def _lookup(self, entry: Entry, region: str, name: str, now: datetime, account: str = "") -> Any:
         key = (entry.name, region, name, account)
@@ -159,13 +178,9 @@ class Identities:
         return value
 
 
-def _global_keys(arn: str, user_id: str, account: str) -> dict[str, str]:
-    return {
-        "aws:PrincipalArn": arn,
-        "aws:PrincipalAccount": account,
-        "aws:userid": user_id,
-        "aws:username": arn.rsplit("/", 1)[-1] if ":user/" in arn else "",
-    }
+def _moment(text: str | None) -> datetime | None:
+    """A time as it is sealed into a token: seconds since 1970."""
+    return datetime.fromtimestamp(int(text), UTC) if text else None
 
 
 def nothing(call: Call, request: Any) -> None:

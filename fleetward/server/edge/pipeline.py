@@ -22,7 +22,7 @@ from fleetward.protocol import sigv4
 from fleetward.protocol.api import aws_json, query, rest, rest_json, validate
 from fleetward.protocol.api.model import Operation, SerializationFault, ServiceModel, UnknownOperation
 from fleetward.server import errors
-from fleetward.server.call import NOBODY, Caller, Context
+from fleetward.server.call import Caller, Context, anonymous
 from fleetward.server.edge.gathered import RequestLog
 from fleetward.server.edge.identities import Identities, Identity
 from fleetward.server.edge.room import Room
@@ -210,7 +210,7 @@ class Pipeline:
         if claim is None:
             if exchange.entry.audience != "anyone":
                 raise errors.MissingAuthenticationTokenException("The request carries no signature.")
-            caller = Caller(kind="anonymous", arn="anonymous", account=settings.account, policies=NOBODY)
+            caller = anonymous(settings.account)
             exchange.context = self._context(exchange, caller, settings.default_region)
             return
         if claim.region not in settings.region:
@@ -307,20 +307,15 @@ class Pipeline:
         return hashlib.sha256(exchange.body).hexdigest()
 
     def _context(self, exchange: Exchange, caller: Caller, region: str) -> Context:
-        keys = {
-            **caller.context,
-            "aws:SourceIp": exchange.source_ip,
-            "aws:SecureTransport": "true" if exchange.secure else "false",
-            "aws:CurrentTime": self._runner.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "aws:RequestedRegion": region,
-        }
         return Context(
             account=caller.account,
             region=region,
-            caller=replace(caller, context=keys),
+            caller=caller,
             request_id=exchange.request_id,
             source_ip=exchange.source_ip,
             user_agent=exchange.headers.get("user-agent", ""),
+            secure=exchange.secure,
+            referer=exchange.headers.get("referer", ""),
         )
 
     async def throttle(self, exchange: Exchange) -> None:

@@ -160,8 +160,23 @@ request names with the caller's node id:
 - DescribeAssociation, UpdateAssociationStatus, UpdateInstanceAssociationStatus: an association that targets this node.
 
 Ours: it is AmazonSSMManagedInstanceCore plus the calls that keep a node's own keys, less GetParameter and
-GetParameters, which are not about the node: a role's further policies grant those, by name.
+GetParameters, which are not about the node: the policies of its role grant those.
 """
+
+NODE_LIMIT: Final[Document] = {
+    "Version": "2012-10-17",
+    "Statement": [
+        *NODE_POLICY["Statement"],
+        {
+            "Sid": "OtherServicesAsItsRoleSays",
+            "Effect": "Allow",
+            "NotAction": ["ssm:*", "ssmmessages:*", "ec2messages:*"],
+            "Resource": "*",
+        },
+        _allow("ParametersAsItsRoleSays", ["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath"]),
+    ],
+}
+"""The session policy of a node's keys: its role's policies grant it nothing about other nodes and their work."""
 
 
 def managed_policy_arn(name: str) -> str:

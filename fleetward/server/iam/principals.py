@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Column, Index, LargeBinary, String, Table, Te
 
 from fleetward.server.call import Call
 from fleetward.server.iam import evaluate
-from fleetward.server.iam.managed_policies import MANAGED_POLICIES, NODE_POLICY
+from fleetward.server.iam.managed_policies import MANAGED_POLICIES, NODE_LIMIT, NODE_POLICY
 from fleetward.server.schema import Json, UtcDateTime, metadata
 
 SSM_SERVICE = "ssm.amazonaws.com"
@@ -219,12 +219,13 @@ def policy_set(managed: tuple[str, ...], session_policy: str = "") -> evaluate.P
     return evaluate.PolicySet(identity=identity, boundary=None, session=session)
 
 
-@lru_cache(maxsize=1)
-def node_policies() -> evaluate.PolicySet:
-    """What every node's temporary keys may do."""
-    return evaluate.PolicySet(
-        identity=(evaluate.compile_policy(NODE_POLICY, name="node"),), boundary=None, session=None
-    )
+@lru_cache(maxsize=1024)
+def node_policies(managed: tuple[str, ...] = ()) -> evaluate.PolicySet:
+    """What a node's temporary keys may do: its own work, and what its role grants of other services and parameters."""
+    own = evaluate.compile_policy(NODE_POLICY, name="node")
+    role = tuple(evaluate.compile_policy(MANAGED_POLICIES[name], name=name) for name in managed)
+    limit = evaluate.compile_policy(NODE_LIMIT, name="node-limit")
+    return evaluate.PolicySet(identity=(own, *role), session=(limit,) if role else None)
 
 
 def root_key_ids(call: Call) -> Sequence[str]:

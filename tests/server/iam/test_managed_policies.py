@@ -7,6 +7,7 @@ import pytest
 
 from fleetward.server.iam.evaluate import PolicySet, Request, compile_policy, decide
 from fleetward.server.iam.managed_policies import MANAGED_POLICIES, NODE_POLICY, managed_policy_arn
+from fleetward.server.iam.principals import node_policies
 
 NODE = "arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-0123456789abcdef0"
 OTHER = "arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-0fedcba9876543210"
@@ -102,3 +103,24 @@ def test_a_node_may_call_what_the_managed_policy_for_nodes_lists_but_parameters(
     assert len(listed) == len(set(listed)) == 25
     refused = {action for action in listed if not allowed(policies, action, "*", NODE)}
     assert refused == {"ssm:GetParameter", "ssm:GetParameters"}
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "granted"),
+    [
+        ("s3:PutObject", "arn:aws:s3:::outputs/a", True),
+        ("logs:PutLogEvents", "arn:aws:logs:us-east-1:123456789012:log-group:commands:*", True),
+        ("ssm:GetParameter", "arn:aws:ssm:us-east-1:123456789012:parameter/a", True),
+        ("ssm:UpdateInstanceInformation", NODE, True),
+        ("ssm:UpdateInstanceInformation", OTHER, False),
+        ("ssm:DeregisterManagedInstance", OTHER, False),
+        ("ssm:SendCommand", NODE, False),
+        ("ssmmessages:OpenControlChannel", OTHER, False),
+    ],
+)
+def test_even_an_administrators_role_gives_a_node_nothing_about_other_nodes(
+    action: str, resource: str, granted: bool
+) -> None:
+    policies = node_policies(("AdministratorAccess",))
+    assert allowed(policies, action, resource, NODE) is granted
+    assert allowed(node_policies(("AmazonSSMManagedInstanceCore",)), "s3:PutObject", resource, NODE) is False

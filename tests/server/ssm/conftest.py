@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from fleetward.server.call import NOBODY, Caller, Context
+from fleetward.server.call import Context, anonymous
 from fleetward.server.iam import principals
 from fleetward.server.keys import TemporaryCredentials
 from fleetward.server.ssm import activations, nodes, ssm  # noqa: F401  (activations registers its operations)
@@ -74,7 +74,7 @@ class Fleet:
 
     def anonymous(self) -> Context:
         """Who calls without a signature."""
-        caller = Caller(kind="anonymous", arn="anonymous", account=self.world.account, policies=NOBODY)
+        caller = anonymous(self.world.account)
         return Context(account=self.world.account, region=self.world.region, caller=caller)
 
     def node(self, node_id: str, *, previous_key: bool = False) -> Context:
