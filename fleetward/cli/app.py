@@ -7,7 +7,7 @@ import sys
 import typer
 
 from fleetward import __version__
-from fleetward.cli import agent, audit, command, demo, init, join, leave, node, server
+from fleetward.cli import agent, audit, command, demo, init, join, keys, leave, node, server
 
 program = typer.Typer(
     name="fleetward",
@@ -27,6 +27,7 @@ program.command("resume")(command.resume)
 program.add_typer(command.program, name="command")
 program.add_typer(node.program, name="node")
 program.add_typer(audit.program, name="audit")
+program.add_typer(keys.program, name="keys")
 
 
 @program.command("version")

@@ -21,6 +21,7 @@ def init(
 ) -> None:
     """Create keys, CA, tables and root's access key where they are missing; later calls omit the secret."""
     from fleetward.server import settings
+    from fleetward.server.keys import KeyFault
 
     given = {
         "data": data,
@@ -30,7 +31,7 @@ def init(
     }
     try:
         result = prepare(settings.load(given), reset_root=reset_root)
-    except settings.SettingsFault as fault:
+    except (settings.SettingsFault, KeyFault) as fault:
         raise Failure(str(fault)) from fault
     if as_json:
         print(json.dumps(result))

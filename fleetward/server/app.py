@@ -16,13 +16,25 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
 from fleetward.protocol.api.model import load_service
-from fleetward.server import audit, certificates, ec2messages, jobs, keys, migrate, own, presence, ssmmessages, sts
+from fleetward.server import (
+    audit,
+    certificates,
+    ec2messages,
+    jobs,
+    key_rotation,
+    keys,
+    migrate,
+    own,
+    presence,
+    ssmmessages,
+    sts,
+)
 from fleetward.server.backends.bus_local import LocalBus
 from fleetward.server.backends.clock_system import SystemClock
 from fleetward.server.backends.objects_folder import FolderObjects
@@ -33,6 +45,7 @@ from fleetward.server.edge.channels import Channels
 from fleetward.server.edge.gathered import AUDIT_AT_ONCE, AUDIT_SECONDS, Gathered
 from fleetward.server.edge.http import App, Server, listen, server_names, split_address
 from fleetward.server.edge.identities import Identities
+from fleetward.server.edge.key_watch import KeyWatch
 from fleetward.server.edge.pages import OUTPUTS, Pages
 from fleetward.server.edge.pipeline import Pipeline
 from fleetward.server.edge.room import Room
@@ -61,6 +74,7 @@ CAPABILITIES = (tags, service_settings, nodes, activations, documents, run_comma
 
 ALONE = Entry("presence.alone", presence.alone)
 FREE_JOBS = Entry("jobs.free-all", jobs.free_all)
+FORGET_RINGS = Entry("keys.alone", key_rotation.alone)
 
 RENEWAL_LOOK = 3600.0
 """How often the server looks whether its own certificate wants renewal, seconds."""
@@ -201,6 +215,7 @@ class Application:
         self.models = {service.name: load_service(service.name) for service in SERVICES}
         self.runner.record = self._record
         self.store.deliver = self._deliver_here  # type: ignore[attr-defined]
+        self.keys.use(_run_now(self.runner, settings, key_rotation.begin))
         self.waits = Waits()
         self.reads = Gathered(self._keep_seen, AUDIT_SECONDS, AUDIT_AT_ONCE)
         self.server_id = keys.new_access_key_id("")
@@ -226,9 +241,11 @@ class Application:
             deny=self._deny,
             audit_read=self._audit_read,
         )
+        self.key_watch = KeyWatch(run=self.call, ring=self.keys, settings=self.settings, server_id=self.server_id)
         self.bus.subscribe(self._wake)
         await self.bus.start()
         await self.identities.refresh(self.clock.now())
+        await self.key_watch.look(self.clock.now())
         self.background = Background(
             runner=self.runner,
             run=self.call,
@@ -244,6 +261,7 @@ class Application:
             home = service_context(self.settings.account, self.settings.default_region)
             await self.call(ALONE, home, self.server_id)
             await self.call(FREE_JOBS, home, self.server_id)
+            await self.call(FORGET_RINGS, home, self.server_id)
         self._tasks += await self.background.start()
         await self._serve()
         self._tasks.append(asyncio.create_task(self._renew_certificate()))
@@ -342,11 +360,17 @@ class Application:
         self.waits.wake(topics)
         if any(topic.startswith("iam/") for topic in topics):
             self.identities.forget()
-            self._tasks.append(asyncio.ensure_future(self.identities.refresh(self.clock.now())))
-            self._tasks = [task for task in self._tasks if not task.done()]
+            self._soon(self.identities.refresh(self.clock.now()))
+        if key_rotation.TOPIC in topics:
+            self._soon(self.key_watch.look(self.clock.now()))
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.ensure_future(work))
+        self._tasks = [task for task in self._tasks if not task.done()]
 
     async def _every_second(self, now: datetime) -> None:
         await self.identities.refresh(now)
+        await self.key_watch.look(now)
 
     def _shape(self, entry: Entry) -> Any:
         service, _, operation = entry.name.partition(":")

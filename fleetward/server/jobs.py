@@ -119,7 +119,21 @@ class DeleteObject:
     key: str
 
 
-Effect = DeleteObject
+@dataclass(frozen=True, slots=True)
+class AddMasterKey:
+    """Effect: put a new key of this number into the ring's file, unless there is one."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropMasterKeys:
+    """Effect: remove the keys with lower numbers from the ring's file."""
+
+    below: int
+
+
+Effect = DeleteObject | AddMasterKey | DropMasterKeys
 
 
 @dataclass(frozen=True, slots=True)

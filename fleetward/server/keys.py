@@ -1,13 +1,15 @@
-"""Keys: the key ring that seals recoverable secrets and session tokens; rotation.
+"""Keys: the key ring that seals recoverable secrets and session tokens, and the file or program it comes from.
 
-Sealing is AES-256-GCM under the newest master key; the identity of what is sealed is the associated data, so that a
-sealed value cannot be moved to another row. Sealed bytes: version (1) | key number (4) | nonce (12) | ciphertext.
+Sealing is AES-256-GCM under the master key in use, which `key_rotation.py` chooses. The identity of what is sealed is
+associated data, so that a sealed value cannot be moved to another row. Sealed bytes: version (1) | key number (4) |
+nonce (12) | ciphertext.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -49,21 +51,44 @@ class TemporaryCredentials:
 
 
 class KeyRing:
-    """Master keys by number; the highest seals, all of them open."""
+    """Master keys by number; one of them seals, by default the newest, all of them open."""
 
     def __init__(self, keys: Mapping[int, bytes]) -> None:
+        self._ciphers: dict[int, AESGCM] = {}
+        self.checks: dict[int, str] = {}
+        """By number, what tells a key from another of the same number without telling the key."""
+        self.load(keys, max(keys, default=0))
+
+    @property
+    def newest(self) -> int:
+        """The highest number in the ring, which need not be in use yet."""
+        return max(self._ciphers)
+
+    def load(self, keys: Mapping[int, bytes], sealing: int) -> None:
+        """Replace the keys and seal with number `sealing` from now on; KeyFault, and no change, if they will not do."""
         if not keys:
             raise KeyFault("the key ring is empty")
         if any(len(key) != 32 for key in keys.values()):
             raise KeyFault("each master key has 32 bytes")
-        self._ciphers = {number: AESGCM(key) for number, key in keys.items()}
-        self._newest = max(keys)
+        if sealing not in keys:
+            raise KeyFault(f"master key {sealing}, which is in use, is not in this ring")
+        added = {number: AESGCM(key) for number, key in keys.items()}
+        self._ciphers = {**self._ciphers, **added}  # sealing goes on meanwhile, in other threads
+        self.sealing = sealing
+        self._ciphers = added
+        self.checks = {number: _check(key) for number, key in keys.items()}
+
+    def use(self, number: int) -> None:
+        """Seal with this key from now on."""
+        if number not in self._ciphers:
+            raise KeyFault(f"master key {number}, which is in use, is not in this ring")
+        self.sealing = number
 
     def seal(self, plain: bytes, identity: str) -> bytes:
         """Encrypt `plain` so that only the same `identity` opens it."""
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        head = HEAD.pack(1, self._newest)
-        return head + nonce + self._ciphers[self._newest].encrypt(nonce, plain, head + identity.encode())
+        nonce, number = secrets.token_bytes(NONCE_BYTES), self.sealing
+        head = HEAD.pack(1, number)
+        return head + nonce + self._ciphers[number].encrypt(nonce, plain, head + identity.encode())
 
     def open(self, sealed: bytes, identity: str) -> bytes:
         """The plain bytes; KeyFault when key, identity or a single bit differ."""
@@ -80,9 +105,9 @@ class KeyRing:
             raise KeyFault("the sealed value does not belong here") from fault
 
     def needs_rewrap(self, sealed: bytes) -> bool:
-        """Whether the value was sealed with a key older than the newest."""
+        """Whether the value was sealed with another key than the one in use."""
         number: int = HEAD.unpack(sealed[: HEAD.size])[1]
-        return number != self._newest
+        return number != self.sealing
 
     def seal_token(self, credentials: TemporaryCredentials) -> str:
         """The session token that carries `credentials`."""
@@ -138,27 +163,50 @@ def token_hash(token: str) -> str:
 
 def load_ring(data: Path, source: str = "") -> KeyRing:
     """The ring from `source` (file or `command:PROGRAM`), by default `keys.json` of the data folder, made if absent."""
-    if source.startswith("command:"):
+    if not source:
+        _create(data / "keys.json")
+    return KeyRing(read_keys(data, source))
+
+
+def read_keys(data: Path, source: str = "") -> dict[int, bytes]:
+    """The master keys by number, as their source has them now; KeyFault when they cannot be read."""
+    file = ring_file(data, source)
+    if file is None:
         output = subprocess.run([source.removeprefix("command:")], capture_output=True, timeout=30, check=False)
         if output.returncode != 0:
             raise KeyFault(f"the key command failed with exit code {output.returncode}")
-        return KeyRing(_parse(output.stdout))
-    file = Path(source) if source else data / "keys.json"
-    if not source:
-        _create(file)
+        return _parse(output.stdout)
     if not file.is_file():
         raise KeyFault(f"there is no key ring at {file}")
     if file.stat().st_mode & 0o077:
         raise KeyFault(f"{file} is readable by others; run: chmod 600 {file}")
-    return KeyRing(_parse(file.read_bytes()))
+    return _parse(file.read_bytes())
 
 
-def rotate(file: Path) -> int:
-    """Add a newest key to a ring's file; returns its number. Running servers read it at their next start."""
+def ring_file(data: Path, source: str = "") -> Path | None:
+    """The file that holds the ring; None when a program gives it."""
+    if source.startswith("command:"):
+        return None
+    return Path(source) if source else data / "keys.json"
+
+
+def add_key(file: Path, number: int) -> None:
+    """Put a new master key into a ring's file under `number`; a number that is there stays as it is."""
     keys = _parse(file.read_bytes())
-    number = max(keys) + 1
-    _write(file, {**keys, number: secrets.token_bytes(32)})
-    return number
+    if number not in keys:
+        _write(file, {**keys, number: secrets.token_bytes(32)})
+
+
+def drop_keys(file: Path, below: int) -> None:
+    """Remove the master keys with lower numbers than `below` from a ring's file, for good."""
+    keys = _parse(file.read_bytes())
+    kept = {number: key for number, key in keys.items() if number >= below}
+    if kept and kept != keys:
+        _write(file, kept)
+
+
+def _check(key: bytes) -> str:
+    return hmac.digest(key, b"fleetward master key", "sha256")[:8].hex()
 
 
 def _parse(text: bytes) -> dict[int, bytes]:

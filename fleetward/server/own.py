@@ -1,18 +1,23 @@
-"""Fleetward's own operations, for what AWS's API has no word for: leaving, trust in nodes, halting, outputs, audit."""
+"""Fleetward's own operations, for what AWS's API has no word for: leaving, trust, halting, outputs, audit, keys."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fleetward.server import audit
+from fleetward.server import audit, key_rotation
 from fleetward.server.call import Call, Resource
+from fleetward.server.iam import principals
+from fleetward.server.jobs import Job, Next
 from fleetward.server.service import Service
 from fleetward.server.ssm import nodes
 from fleetward.server.ssm.errors import InvocationDoesNotExist
 from fleetward.server.ssm.run_command import commands, outputs
 
 own = Service("fleetward")
+
+SEALED = (*principals.SEALED,)
+"""Every sealed column, as its capability declares it."""
 
 
 def _itself(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:
@@ -105,3 +110,35 @@ def locate_command_output(call: Call, request: Mapping[str, Any]) -> dict[str, A
     if found is None:
         raise InvocationDoesNotExist("No full output is kept of this stream; see GetCommandInvocation.")
     return {"Key": found[0], "Size": found[1]}
+
+
+@own.operation("RotateKeys", action="kms:RotateKeyOnDemand")
+def rotate_keys(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Have a new master key seal from now on, and rows wrapped anew in the background."""
+    key_rotation.rotate(call)
+    return key_rotation.describe(call)
+
+
+@own.operation("RetireKeys", action="kms:ScheduleKeyDeletion")
+def retire_keys(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Have master keys removed that came before the one in use; backups sealed with them open no more."""
+    key_rotation.retire(call, at_once=request.get("AtOnce", False))
+    return key_rotation.describe(call)
+
+
+@own.operation("DescribeKeys", reads=True, action="kms:DescribeKey")
+def describe_keys(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Which master key is in use, which servers have which, and how far a rotation is."""
+    return key_rotation.describe(call)
+
+
+@own.job(key_rotation.ROTATION)
+def rotate_ring(call: Call, job: Job) -> Next:
+    """Bring a new master key into use."""
+    return key_rotation.rotation(call, job, SEALED)
+
+
+@own.job(key_rotation.RETIREMENT)
+def retire_old_keys(call: Call, job: Job) -> Next:
+    """Remove master keys that nothing needs any more."""
+    return key_rotation.retirement(call, job, SEALED)

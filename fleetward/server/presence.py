@@ -79,6 +79,7 @@ RENEW = update(servers).where(servers.c.server_id == bindparam("server")).values
 ADD_SERVER = insert(servers)
 ALL_SERVERS = select(servers.c.server_id)
 LAPSED = select(servers.c.server_id).where(servers.c.lease_until < bindparam("before"))
+LIVING = select(servers.c.server_id).where(servers.c.lease_until > bindparam("now"))
 DROP_SERVER = delete(servers).where(servers.c.server_id == bindparam("server"))
 DROP_CONNECTIONS = update(connections).where(connections.c.server_id == bindparam("server")).values(server_id=None)
 
@@ -155,6 +156,11 @@ def renew(call: Call, request: tuple[str, str]) -> None:
         call.db.run(ADD_SERVER, {"server_id": server_id, "peer_address": peer_address, "lease_until": until})
     for lapsed in call.db.values(LAPSED, before=call.now - timedelta(minutes=1)):
         drop_server(call, lapsed)
+
+
+def living(call: Call) -> Sequence[str]:
+    """The servers whose leases have not lapsed."""
+    return call.db.values(LIVING, now=call.now)
 
 
 def alone(call: Call, server_id: str) -> None:

@@ -15,10 +15,12 @@ from fleetward.server.keys import (
     KeyFault,
     KeyRing,
     TemporaryCredentials,
+    add_key,
+    drop_keys,
     load_ring,
     new_access_key_id,
     new_secret_access_key,
-    rotate,
+    read_keys,
     token_hash,
 )
 
@@ -98,18 +100,56 @@ def test_ring_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
         load_ring(tmp_path / "data")
 
 
-def test_rotated_ring_opens_old_values_and_asks_to_rewrap_them(tmp_path: Path) -> None:
+def test_ring_with_another_key_opens_old_values_and_asks_to_rewrap_them(tmp_path: Path) -> None:
     old = load_ring(tmp_path)
     sealed = old.seal(b"x", "row")
     assert not old.needs_rewrap(sealed)
-    assert rotate(tmp_path / "keys.json") == 2
+    add_key(tmp_path / "keys.json", 2)
     fresh = load_ring(tmp_path)
+    assert fresh.sealing == fresh.newest == 2
     assert fresh.open(sealed, "row") == b"x"
     assert fresh.needs_rewrap(sealed)
     assert not fresh.needs_rewrap(fresh.seal(b"x", "row"))
     with pytest.raises(KeyFault):
         old.open(fresh.seal(b"x", "row"), "row")
     assert (tmp_path / "keys.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_running_ring_takes_keys_up_and_seals_with_the_one_it_is_told(tmp_path: Path) -> None:
+    ring = load_ring(tmp_path)
+    before = ring.seal(b"x", "row")
+    add_key(tmp_path / "keys.json", 2)
+    ring.load(read_keys(tmp_path), 1)
+    assert not ring.needs_rewrap(ring.seal(b"x", "row"))
+    assert not ring.needs_rewrap(before)
+    ring.use(2)
+    assert ring.needs_rewrap(before)
+    assert ring.open(before, "row") == b"x"
+    for number in (3, 0):
+        with pytest.raises(KeyFault, match="not in this ring"):
+            ring.use(number)
+        with pytest.raises(KeyFault, match="not in this ring"):
+            ring.load(read_keys(tmp_path), number)
+    assert ring.sealing == 2
+
+
+def test_adding_a_key_that_is_there_changes_nothing_and_dropping_leaves_the_rest(tmp_path: Path) -> None:
+    load_ring(tmp_path)
+    file = tmp_path / "keys.json"
+    add_key(file, 2)
+    both = file.read_bytes()
+    add_key(file, 2)
+    assert file.read_bytes() == both
+    drop_keys(file, 2)
+    assert list(read_keys(tmp_path)) == [2]
+    drop_keys(file, 9)
+    assert list(read_keys(tmp_path)) == [2]
+
+
+def test_check_values_tell_keys_apart_and_not_the_keys() -> None:
+    ring = KeyRing({1: b"\1" * 32, 2: b"\2" * 32})
+    assert ring.checks == KeyRing({1: b"\1" * 32, 2: b"\2" * 32}).checks
+    assert len({*ring.checks.values(), *KeyRing({1: b"\3" * 32}).checks.values()}) == 3
 
 
 def test_ring_may_come_from_a_program(tmp_path: Path) -> None:

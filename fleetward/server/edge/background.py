@@ -10,14 +10,15 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Column, String, Table, bindparam, insert, select, update
 
-from fleetward.server import jobs, mailbox, presence
+from fleetward.server import jobs, keys, mailbox, presence
 from fleetward.server.call import Call, Context, service_context
 from fleetward.server.edge.waits import Waits
-from fleetward.server.jobs import DeleteObject, Effect, Job, Next
+from fleetward.server.jobs import AddMasterKey, DeleteObject, DropMasterKeys, Effect, Job, Next
 from fleetward.server.ports import Objects
 from fleetward.server.schema import UtcDateTime, metadata
 from fleetward.server.service import Entry, Runner, Service, Timer
@@ -184,6 +185,17 @@ class Background:
             match effect:
                 case DeleteObject(key):
                     return await asyncio.to_thread(self._objects.delete, key)
+                case AddMasterKey(number):
+                    return await asyncio.to_thread(keys.add_key, self._ring_file(), number)
+                case DropMasterKeys(below):
+                    return await asyncio.to_thread(keys.drop_keys, self._ring_file(), below)
+
+    def _ring_file(self) -> Path:
+        settings = self._runner.settings
+        file = keys.ring_file(settings.data, settings.keys)
+        if file is None:
+            raise keys.KeyFault("the key ring comes from a program and is changed there")
+        return file
 
     async def sweep(self) -> None:
         """Wake nodes whose messages are due again; refresh what is polled every second."""

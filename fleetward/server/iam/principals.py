@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, Column, Index, LargeBinary, String, Table, Te
 from fleetward.server.call import Call
 from fleetward.server.iam import evaluate
 from fleetward.server.iam.managed_policies import MANAGED_POLICIES, NODE_LIMIT, NODE_POLICY
+from fleetward.server.key_rotation import SealedColumn
 from fleetward.server.schema import Json, UtcDateTime, metadata
 
 SSM_SERVICE = "ssm.amazonaws.com"
@@ -41,6 +42,9 @@ access_keys = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Index("iam_access_keys_principal", "principal"),
 )
+
+SEALED = (SealedColumn(access_keys, "secret", lambda row: f"access-key/{row.access_key_id}"),)
+"""What key rotation wraps anew."""
 
 epochs = Table(
     "iam_epochs",
