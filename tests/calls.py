@@ -293,6 +293,8 @@ CALLS: Mapping[str, ValidCall] = {
     "ssm:RegisterManagedInstance": ValidCall(_register, "nobody"),
     "ssm:ListInstanceAssociations": ValidCall(lambda stage: {**_node_id(stage), "MaxResults": 50}, "node"),
     "fleetward:Leave": ValidCall(lambda stage: {}, "key"),
+    "fleetward:AddRegion": ValidCall(lambda stage: {"RegionName": "us-east-1"}),
+    "fleetward:ListRegions": ValidCall(lambda stage: {}),
     "fleetward:Halt": ValidCall(lambda stage: {"Reason": "a call"}),
     "fleetward:Resume": ValidCall(lambda stage: {}),
     "fleetward:DescribeHalt": ValidCall(lambda stage: {}),

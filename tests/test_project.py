@@ -121,11 +121,13 @@ FOREIGN_TABLES: dict[tuple[str, str], str] = {
 """Statements that read another capability's table: (module, table) -> why."""
 
 WITHOUT_RESOURCES: dict[str, str] = {
+    "fleetward:AddRegion": "the store as a whole",
     "fleetward:DescribeHalt": "account and region as a whole",
     "fleetward:DescribeKeys": "the store as a whole",
     "fleetward:Halt": "account and region as a whole",
     "fleetward:ListAuditRecords": "account and region as a whole",
     "fleetward:ListCommandOutputs": "decided as ssm:GetCommandInvocation",
+    "fleetward:ListRegions": "the store as a whole",
     "fleetward:LocateCommandOutput": "decided as ssm:GetCommandInvocation",
     "fleetward:Resume": "account and region as a whole",
     "fleetward:RetireKeys": "the store as a whole",
@@ -451,7 +453,7 @@ def test_table_names_start_with_their_capabilitys() -> None:
 
 
 def test_account_and_region_lead_every_key_of_a_tenants_table() -> None:
-    whole_store = {"presence_servers", "timer_leases", "key_rotation_states", "key_rotation_rings"}
+    whole_store = {"presence_servers", "timer_leases", "key_rotation_states", "key_rotation_rings", "regions"}
     by_name = {name: [column.name for column in table.primary_key] for name, table in metadata.tables.items()}
     wrong = [name for name, key in by_name.items() if key[:2] != ["account_id", "region"]]
     global_ones = {name for name in wrong if name.startswith("iam_")}

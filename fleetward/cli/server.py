@@ -19,6 +19,9 @@ def server(
     name: Annotated[list[str] | None, typer.Option(help="Host name or address that clients use.")] = None,
     public_url: Annotated[str | None, typer.Option(help="URL that clients and nodes reach this server by.")] = None,
     trusted_proxy: Annotated[list[str] | None, typer.Option(help="Network whose forwarded headers count.")] = None,
+    proxy_protocol: Annotated[
+        bool | None, typer.Option("--proxy-protocol", help="Expect a PROXY header from the trusted proxies.")
+    ] = None,
     account: Annotated[str | None, typer.Option(help="Account id, 12 digits. [default: 123456789012]")] = None,
     region: Annotated[list[str] | None, typer.Option(help="Region to serve. [default: us-east-1]")] = None,
     database: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite.")] = None,
@@ -35,6 +38,7 @@ def server(
         "name": tuple(name) if name else None,
         "public_url": public_url,
         "trusted_proxy": tuple(trusted_proxy) if trusted_proxy else None,
+        "proxy_protocol": proxy_protocol,
         "account": account,
         "region": tuple(region) if region else None,
         "database": database,

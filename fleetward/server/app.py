@@ -32,6 +32,7 @@ from fleetward.server import (
     migrate,
     own,
     presence,
+    regions,
     ssmmessages,
     sts,
 )
@@ -340,7 +341,7 @@ class Application:
             certificate = Path(self.settings.tls_certificate)
             return certificates.Files(certificate, certificate, Path(self.settings.tls_key))
         return certificates.prepare(
-            self.settings.data / "tls", server_names(self.settings), self.settings.region, self.clock.now()
+            self.settings.data / "tls", server_names(self.settings), self.identities.regions, self.clock.now()
         )
 
     def _deliver_here(self, finished: Sequence[tuple[Callable[[Any], None], Any]]) -> None:
@@ -358,9 +359,9 @@ class Application:
     def _wake(self, topics: Sequence[str]) -> None:
         self.channels.wake(topics)
         self.waits.wake(topics)
-        if any(topic.startswith("iam/") for topic in topics):
+        if any(topic.startswith("iam/") or topic == regions.TOPIC for topic in topics):
             self.identities.forget()
-            self._soon(self.identities.refresh(self.clock.now()))
+            self._soon(self._every_second(self.clock.now()))
         if key_rotation.TOPIC in topics:
             self._soon(self.key_watch.look(self.clock.now()))
 
@@ -369,7 +370,10 @@ class Application:
         self._tasks = [task for task in self._tasks if not task.done()]
 
     async def _every_second(self, now: datetime) -> None:
+        before = self.identities.regions
         await self.identities.refresh(now)
+        if self.identities.regions != before and self._tls is not None:
+            self.reload_certificate()  # it names the regions
         await self.key_watch.look(now)
 
     def _shape(self, entry: Entry) -> Any:

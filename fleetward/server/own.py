@@ -1,11 +1,11 @@
-"""Fleetward's own operations, for what AWS's API has no word for: leaving, trust, halting, outputs, audit, keys."""
+"""Fleetward's own operations, for what AWS's API has no word for: trust, halting, outputs, audit, keys, regions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fleetward.server import audit, key_rotation
+from fleetward.server import audit, key_rotation, regions
 from fleetward.server.call import Call, Resource
 from fleetward.server.iam import principals
 from fleetward.server.jobs import Job, Next
@@ -66,6 +66,24 @@ def list_audit_records(call: Call, request: Mapping[str, Any]) -> dict[str, Any]
     """Sealed audit records behind `After`, in order, each with the hash that chains it to the one before."""
     rows = audit.after(call, request.get("After", 0), request.get("MaxResults", 500))
     return {"Records": [{"Sequence": row.sequence, "Hash": row.hash, "Body": row.body} for row in rows]}
+
+
+@own.operation("AddRegion", action="account:EnableRegion")
+def add_region(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Serve one more region."""
+    regions.add(call, request["RegionName"])
+    return list_regions(call, {})
+
+
+@own.operation("ListRegions", reads=True, action="account:ListRegions")
+def list_regions(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """The regions that are served, the default first; those of the settings say neither when nor by whom."""
+    return {
+        "Regions": [
+            {"RegionName": name} | ({"AddedAt": at, "AddedBy": by} if at is not None else {})
+            for name, at, by in regions.listed(call)
+        ]
+    }
 
 
 @own.operation("Halt", action="ssm:CancelCommand")

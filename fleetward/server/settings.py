@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -32,6 +33,9 @@ class Settings:
     name: tuple[str, ...] = setting((), "host names and addresses that clients use, besides the listen addresses")
     public_url: str = setting("", "URL that clients and nodes reach this server by; default: https of the first name")
     trusted_proxy: tuple[str, ...] = setting((), "networks whose forwarded headers are believed")
+    proxy_protocol: bool = setting(
+        False, "the TLS port expects a PROXY header, version 1 or 2, from the networks of trusted_proxy"
+    )
     tls_certificate: str = setting("", "PEM file of the operator's own certificate chain; default: from our own CA")
     tls_key: str = setting("", "PEM file of the key belonging to tls_certificate")
     account: str = setting("123456789012", "account id, 12 digits")
@@ -98,9 +102,20 @@ def check(settings: Settings) -> Settings:
         raise SettingsFault("fingerprint_policy must be alert, approve or refuse")
     if bool(settings.tls_certificate) != bool(settings.tls_key):
         raise SettingsFault("tls_certificate and tls_key belong together: give both or none")
+    for network in settings.trusted_proxy:
+        _check_network(network)
+    if settings.proxy_protocol and not settings.trusted_proxy:
+        raise SettingsFault("proxy_protocol needs trusted_proxy: the networks that the proxies are in")
     if settings.websockets not in ("picows", "websockets"):
         raise SettingsFault("websockets must be picows or websockets")
     return settings
+
+
+def _check_network(network: str) -> None:
+    try:
+        ipaddress.ip_network(network)
+    except ValueError as fault:
+        raise SettingsFault(f"trusted_proxy must name networks such as 10.0.0.0/8, not {network!r}") from fault
 
 
 def _read_file(file: Path) -> dict[str, Any]:

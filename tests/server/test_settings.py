@@ -45,6 +45,8 @@ def test_every_setting_is_an_environment_variable_and_explains_itself() -> None:
         ({"region": ()}, "at least one region"),
         ({"fingerprint_policy": "perhaps"}, "alert, approve or refuse"),
         ({"tls_key": "x"}, "belong together"),
+        ({"trusted_proxy": ("here",)}, "networks such as"),
+        ({"proxy_protocol": "true"}, "proxy_protocol needs trusted_proxy"),
         ({"websockets": "other"}, "picows or websockets"),
         ({"clock_skew": "soon"}, "clock_skew cannot be 'soon'"),
         ({"no_such": "1"}, "unknown setting 'no_such'"),

@@ -69,6 +69,8 @@ class Connection(HttpToolsProtocol):
         self._address = ""
         self._head_bytes = 0
         self._reads_head = True
+        self.given_client: tuple[str, int] | None = None
+        """The client that a trusted proxy named before TLS began."""
 
     def data_received(self, data: bytes) -> None:
         """Bytes came: a head must be complete in time and of bounded size, also one that begins with empty lines."""
@@ -83,6 +85,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the address, start the clock for the first request's head."""
         super().connection_made(transport)
+        self.client = self.given_client or self.client
         self._address = self.client[0] if self.client else ""
         self._limits.strangers[self._address] += 1
         self._stranger = True

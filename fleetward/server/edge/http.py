@@ -18,6 +18,7 @@ import uvicorn
 
 from fleetward.server.edge.connection import Connection, Limits, Upgrade
 from fleetward.server.edge.pipeline import Exchange, Pipeline, Response
+from fleetward.server.edge.proxied import Client, ProxiedPort
 from fleetward.server.errors import RequestEntityTooLargeException, SerializationException
 from fleetward.server.settings import Settings, SettingsFault
 
@@ -146,11 +147,19 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         state: dict[str, Any] = {}
 
-        def connection() -> asyncio.Protocol:
-            return Connection(config=self.config, server_state=self.server_state, app_state=state)
+        def connection(client: Client | None = None) -> asyncio.Protocol:
+            made = Connection(config=self.config, server_state=self.server_state, app_state=state)
+            made.given_client = client
+            return made
 
         self.servers = []
         for listening, context in self._sockets:
+            if context is not None and self._settings.proxy_protocol:
+                proxies = [ipaddress.ip_network(network) for network in self._settings.trusted_proxy]
+                port = ProxiedPort(listening, context, proxies, connection, self._settings.handshake_timeout)
+                port.start(4096)
+                self.servers.append(port)  # type: ignore[arg-type]  # close and wait_closed are all that is asked of it
+                continue
             timeout = self._settings.handshake_timeout if context else None
             self.servers.append(
                 await loop.create_server(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fleetward.protocol import sigv4
+from fleetward.server import regions
 from fleetward.server.call import Call, Caller, Context, service_context
 from fleetward.server.errors import ExpiredTokenException, UnrecognizedClientException
 from fleetward.server.iam import context as keys_of
@@ -22,6 +23,7 @@ REMEMBERED_LIMIT = 20_000
 FIND_KEY = Entry("identities.access-key", principals.find_access_key, reads=True)
 FIND_ROLE = Entry("identities.role", principals.find_role, reads=True)
 EPOCHS_SINCE = Entry("identities.epochs", principals.epochs_since, reads=True)
+REGIONS = Entry("identities.regions", regions.names, reads=True)
 
 Run = Callable[[Entry, Context, Any], Awaitable[Any]]
 
@@ -36,23 +38,29 @@ class Identity:
 
 
 class Identities:
-    """Looks identities up, with a memory of a second, and knows which credentials are revoked."""
+    """Looks identities up, with a memory of a second; knows which credentials are revoked and which regions served."""
 
     def __init__(self, run: Run, keys: KeyRing, settings: Settings, signing_keys: Entry) -> None:
         self._run = run
         self._keys = keys
         self._settings = settings
         self._signing_keys = signing_keys
+        self.regions = settings.region
         self._remembered: dict[tuple[str, ...], tuple[datetime, Any]] = {}
         self._known: dict[tuple[str, str, str], tuple[datetime, Identity, TemporaryCredentials | None]] = {}
         self._epochs: dict[str, int] = {}
         self._epochs_read_at = datetime.fromtimestamp(0).astimezone()
 
     async def refresh(self, now: datetime) -> None:
-        """Read the epochs that changed; called every second and on every wake of their topic."""
+        """Read the epochs that changed and the regions; called every second and on every wake of their topics."""
         context = service_context(self._settings.account, self._settings.default_region)
         self._epochs.update(await self._run(EPOCHS_SINCE, context, self._epochs_read_at))
         self._epochs_read_at = now
+        self.regions = await self._run(REGIONS, context, {})
+
+    def region_refusal(self, region: str) -> str:
+        """The sentence for a signature of a region that is not served."""
+        return regions.refusal(region, self.regions)
 
     def forget(self) -> None:
         """Something about keys or roles changed: look everything up anew."""

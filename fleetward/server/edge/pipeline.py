@@ -213,11 +213,8 @@ class Pipeline:
             caller = anonymous(settings.account)
             exchange.context = self._context(exchange, caller, settings.default_region)
             return
-        if claim.region not in settings.region:
-            raise errors.InvalidSignatureException(
-                f"Credential should be scoped to a region served here ({', '.join(settings.region)}),"
-                f" not {claim.region[:64]!r}."
-            )
+        if claim.region not in self._identities.regions:
+            raise errors.InvalidSignatureException(self._identities.region_refusal(claim.region))
         assert exchange.service is not None
         if claim.service != exchange.service.signing_name:
             raise errors.InvalidSignatureException(
