@@ -12,7 +12,7 @@ from typing import Any
 from fleetward.protocol.api.model import load_service
 from fleetward.server import app, ec2messages, mailbox
 from fleetward.server.service import Entry
-from fleetward.server.settings import Settings
+from fleetward.server.settings import NOWHERE, Settings
 from fleetward.server.ssm import ssm
 
 ROOT = Path(__file__).parents[1]
@@ -134,7 +134,7 @@ def _wrapped(text: str) -> Sequence[str]:
 
 
 def _default(value: Any) -> str:
-    if value == "" or value == ():
+    if value in ("", (), NOWHERE):
         return ""
     shown = (
         ",".join(value) if isinstance(value, tuple) else str(value).lower() if value in (True, False) else str(value)

@@ -48,6 +48,7 @@ STARTS: dict[str, tuple[str, ...]] = {
     "fleetward/cli/join.py": ("fleetward.agent",),
     "fleetward/cli/leave.py": ("fleetward.agent",),
     "fleetward/cli/server.py": ("fleetward.server",),
+    "fleetward/cli/server_unit.py": ("fleetward.server", "fleetward.agent.platforms.systemd"),
     "fleetward/cli/init.py": ("fleetward.server",),
 }
 """Commands that are the program they start, or work on its folder; they import it inside functions only."""
@@ -74,7 +75,7 @@ BESIDE: dict[tuple[str, str], str] = {
 }
 """What a layer names beside itself all the same: (module, module named) -> why."""
 
-SERVICE_MODULES = ("sts", "ec2messages", "ssmmessages", "own", "kms", "logs", "resource_groups")
+SERVICE_MODULES = ("sts", "ec2messages", "ssmmessages", "own", "kms", "logs", "resource_groups", "ephemeral")
 
 ASYNC_ALLOWED: dict[str, str] = {
     "fleetward/server/edge/": "sockets of the server",
@@ -167,6 +168,7 @@ TESTED_BY: dict[str, str] = {
     "fleetward/server/db.py": "tests/server/test_jobs.py",
     "fleetward/server/edge/background.py": "tests/server/test_two_servers.py",
     "fleetward/server/edge/plain_websocket.py": "tests/server/edge/test_connection.py",
+    "fleetward/server/edge/reset.py": "tests/server/test_ephemeral.py",
     "fleetward/server/edge/room.py": "tests/server/edge/test_pages.py",
     "fleetward/server/errors.py": "tests/test_project.py",
     "fleetward/server/iam/principals.py": "tests/server/test_sts.py",

@@ -28,6 +28,10 @@ def server(
     bus: Annotated[str | None, typer.Option(help="nats://… instead of the bus inside the process.")] = None,
     objects: Annotated[str | None, typer.Option(help="s3://… instead of a folder.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    ephemeral: Annotated[
+        bool | None, typer.Option("--ephemeral", help="Data need not outlive the server; --data may be left out.")
+    ] = None,
+    install: Annotated[bool, typer.Option("--install", help="Start with the system from now on.")] = False,
     config: Annotated[Path | None, typer.Option(help="TOML file with any of the settings.")] = None,
 ) -> None:
     """Run the control plane until SIGTERM; prints `ready https://HOST:PORT` once it serves."""
@@ -45,8 +49,24 @@ def server(
         "bus": bus,
         "objects": objects,
         "log_level": log_level,
+        "ephemeral": ephemeral,
     }
-    run(given, config)
+    if install:
+        _install(given, config)
+    else:
+        run(given, config)
+
+
+def _install(given: dict[str, Any], config: Path | None) -> None:
+    from fleetward.cli import server_unit
+    from fleetward.server import settings
+
+    try:
+        print(server_unit.install(given, config))
+    except settings.DataNotGiven as fault:
+        raise Failure(str(fault), 2) from fault
+    except (settings.SettingsFault, OSError) as fault:
+        raise Failure(str(fault)) from fault
 
 
 def run(given: dict[str, Any], config: Path | None) -> None:
@@ -60,6 +80,8 @@ def run(given: dict[str, Any], config: Path | None) -> None:
         logging_setup.configure(chosen.log_level)
         with _runner() as runner:
             runner.run(app.run(chosen, lambda line: print(line, flush=True)))
+    except settings.DataNotGiven as fault:
+        raise Failure(str(fault), 2) from fault
     except (settings.SettingsFault, CertificateFault, KeyFault) as fault:
         raise Failure(str(fault)) from fault
 

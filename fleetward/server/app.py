@@ -26,6 +26,7 @@ from fleetward.server import (
     audit,
     certificates,
     ec2messages,
+    ephemeral,
     jobs,
     key_rotation,
     keys,
@@ -44,11 +45,13 @@ from fleetward.server.call import Call, Context, service_context
 from fleetward.server.edge.background import Background
 from fleetward.server.edge.channels import Channels
 from fleetward.server.edge.gathered import AUDIT_AT_ONCE, AUDIT_SECONDS, Gathered
-from fleetward.server.edge.http import App, Server, listen, server_names, split_address
+from fleetward.server.edge.http import App, Page, Server, listen, server_names, split_address
 from fleetward.server.edge.identities import Identities
 from fleetward.server.edge.key_watch import KeyWatch
 from fleetward.server.edge.pages import OUTPUTS, Pages
 from fleetward.server.edge.pipeline import Pipeline
+from fleetward.server.edge.reset import PATH as RESET
+from fleetward.server.edge.reset import Reset
 from fleetward.server.edge.room import Room
 from fleetward.server.edge.upgrades import Upgrades
 from fleetward.server.edge.waits import Waits
@@ -73,10 +76,12 @@ log = logging.getLogger("fleetward.server")
 SERVICES: Sequence[Service] = (sts.sts, ssmmessages.ssmmessages, ec2messages.ec2messages, ssm, own.own)
 CAPABILITIES = (tags, service_settings, nodes, activations, documents, run_command, state_manager)
 
+EMPTY = Entry("ephemeral.empty", ephemeral.empty, audit=False)
 ALONE = Entry("presence.alone", presence.alone)
 FREE_JOBS = Entry("jobs.free-all", jobs.free_all)
 FORGET_RINGS = Entry("keys.alone", key_rotation.alone)
 
+CREDENTIALS = "root-credentials.json"
 RENEWAL_LOOK = 3600.0
 """How often the server looks whether its own certificate wants renewal, seconds."""
 
@@ -98,7 +103,11 @@ def open_store(settings: Settings) -> Store:
         from fleetward.server.backends.store_postgres import PostgresStore
 
         return PostgresStore(settings.database, slow_entry_fails=settings.slow_entry_fails)
-    return SqliteStore(settings.data / "fleetward.db", slow_entry_fails=settings.slow_entry_fails)
+    return SqliteStore(
+        settings.data / "fleetward.db",
+        slow_entry_fails=settings.slow_entry_fails,
+        durable=not settings.ephemeral,
+    )
 
 
 def open_bus(settings: Settings) -> Bus:
@@ -186,7 +195,7 @@ def _run_now(runner: Runner, settings: Settings, function: Callable[[Call, Any],
 
 def write_root_credentials(settings: Settings, created: dict[str, str]) -> Path:
     """Keep root's first key in a file that only this user reads; its path is printed, never the secret."""
-    file = settings.data / "root-credentials.json"
+    file = settings.data / CREDENTIALS
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as stream:
         json.dump({**created, "account": settings.account, "region": settings.default_region}, stream, indent=1)
@@ -314,6 +323,7 @@ class Application:
                 "GET /healthz": self.pages.healthz,
                 "GET /readyz": self.pages.readyz,
                 "GET /_fleetward/ca.pem": self.pages.ca,
+                **self._pages_of_ephemeral(),
             },
             {OUTPUTS: self.pages.outputs},
         )
@@ -321,6 +331,25 @@ class Application:
         self.server = Server(app, self.settings, upgrades, sockets)
         self._serving = asyncio.create_task(self.server.serve())
         await self.server.serving.wait()
+
+    def _pages_of_ephemeral(self) -> dict[str, Page]:
+        if not self.settings.ephemeral:
+            return {}
+        reset = Reset(
+            run=self.call,
+            empty=EMPTY,
+            home=service_context(self.settings.account, self.settings.default_region),
+            channels=self.channels,
+            waits=self.waits,
+            objects=self.objects,
+            forget=self._forget,
+        )
+        return {f"POST {RESET}": reset.page}
+
+    async def _forget(self) -> None:
+        """Drop what is remembered of the store, and read anew what is always known."""
+        self.identities.forget()
+        await self._every_second(self.clock.now())
 
     async def _renew_certificate(self) -> None:
         while True:
@@ -414,13 +443,19 @@ def _url(scheme: str, listening: socket.socket) -> str:
 
 async def run(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; `announce` gets one line once it serves."""
+    with ephemeral.placed(settings) as placed:
+        await _run(placed, announce)
+
+
+async def _run(settings: Settings, announce: Callable[[str], None]) -> None:
     sys.setswitchinterval(0.0005)
     application = Application(settings)
     created = await asyncio.to_thread(first_start, application.runner, settings)
     if created is not None:
         file = write_root_credentials(settings, created)
         log.info("root access key created", extra={"fields": {"file": str(file)}})
-        print(f"root credentials are in {file}", file=sys.stderr)  # noqa: T201
+    if created is not None or settings.ephemeral:
+        print(f"root credentials are in {settings.data / CREDENTIALS}", file=sys.stderr)  # noqa: T201
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

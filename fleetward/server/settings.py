@@ -11,9 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+NOWHERE = Path("/nonexistent")
+"""The data folder of who named none."""
+
 
 class SettingsFault(Exception):
     """A setting is unknown or its value cannot be used; the text says which and what is allowed."""
+
+
+class DataNotGiven(SettingsFault):
+    """Nobody said where data is kept."""
 
 
 def setting(default: Any, text: str) -> Any:
@@ -27,7 +34,12 @@ def setting(default: Any, text: str) -> Any:
 class Settings:
     """One server's settings. Each is also `FLEETWARD_<NAME>` in the environment and a key of the TOML file."""
 
-    data: Path = setting(Path("fleetward-data"), "folder of database, objects, keys and certificates")
+    data: Path = setting(
+        NOWHERE, "folder of database, objects, keys and certificates; required unless the server is ephemeral"
+    )
+    ephemeral: bool = setting(
+        False, "data need not outlive the server; without `data` it lies in a temporary folder, removed at the end"
+    )
     listen: tuple[str, ...] = setting(("127.0.0.1:8443",), "TLS addresses to serve on, host:port; IPv6 in brackets")
     http: str = setting("", "additional plain-HTTP address; loopback only")
     name: tuple[str, ...] = setting((), "host names and addresses that clients use, besides the listen addresses")
@@ -96,6 +108,10 @@ def check(settings: Settings) -> Settings:
     """The same settings, or a SettingsFault that names the first one that cannot be used."""
     if not (len(settings.account) == 12 and settings.account.isascii() and settings.account.isdigit()):
         raise SettingsFault(f"account must be 12 digits, not {settings.account!r}")
+    if settings.data == NOWHERE and not settings.ephemeral:
+        raise DataNotGiven("say where data is kept: --data DIR (or --ephemeral, for data that need not be kept)")
+    if settings.ephemeral and (settings.database or settings.bus or settings.objects or settings.keys):
+        raise SettingsFault("an ephemeral server keeps its data by itself: give no database, bus, objects or keys")
     if not settings.region:
         raise SettingsFault("at least one region must be served")
     if settings.fingerprint_policy not in ("alert", "approve", "refuse"):

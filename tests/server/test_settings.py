@@ -15,7 +15,7 @@ def test_later_sources_win(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
     file.write_text('account = "111111111111"\nlog_level = "debug"\nclock_skew = 60\n')
     environment = {"FLEETWARD_LOG_LEVEL": "warning", "FLEETWARD_CLOCK_SKEW": "90", "OTHER": "x"}
-    settings = load({"clock_skew": 120, "name": None}, file, environment)
+    settings = load({"clock_skew": 120, "name": None, "data": "x"}, file, environment)
     assert (settings.account, settings.log_level, settings.clock_skew) == ("111111111111", "warning", 120)
     assert settings.listen == ("127.0.0.1:8443",)
 
@@ -47,6 +47,8 @@ def test_every_setting_is_an_environment_variable_and_explains_itself() -> None:
         ({"tls_key": "x"}, "belong together"),
         ({"trusted_proxy": ("here",)}, "networks such as"),
         ({"proxy_protocol": "true"}, "proxy_protocol needs trusted_proxy"),
+        ({"data": None}, "say where data is kept"),
+        ({"ephemeral": "true", "database": "postgresql://h/d"}, "ephemeral server keeps its data by itself"),
         ({"websockets": "other"}, "picows or websockets"),
         ({"clock_skew": "soon"}, "clock_skew cannot be 'soon'"),
         ({"no_such": "1"}, "unknown setting 'no_such'"),
@@ -55,7 +57,7 @@ def test_every_setting_is_an_environment_variable_and_explains_itself() -> None:
 def test_what_cannot_be_used_is_named(given: dict[str, object], words: str) -> None:
     """One sentence with the setting's name."""
     with pytest.raises(SettingsFault, match=words):
-        load(given, None, {})
+        load({"data": "x", **given}, None, {})
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

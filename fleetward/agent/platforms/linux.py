@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fleetward.protocol.document.plan import PlatformType
 
 
-UNIT = Path("/etc/systemd/system/fleetward-agent.service")
+UNIT = "fleetward-agent.service"
 
 # Scripts are to change the machine, package managers, daemons and set-user-id programs included: the unit closes only
 # what no script needs. What a script left running survives a restart of the agent, and its memory use does not end it.
@@ -77,7 +77,7 @@ class Linux(Posix):
 
     def reboot(self) -> None:
         """By systemd or, without it, by shutdown."""
-        program = ["systemctl", "reboot"] if has_systemd() else ["shutdown", "-r", "now"]
+        program = ["systemctl", "reboot"] if Path("/run/systemd/system").is_dir() else ["shutdown", "-r", "now"]
         subprocess.run(program, check=False, timeout=60, stdin=subprocess.DEVNULL)
 
     def process_mark(self, pid: int) -> str:
@@ -87,38 +87,23 @@ class Linux(Posix):
 
     def install_service(self, command: list[str], folder: Path) -> str:
         """Write, enable and start a systemd unit."""
-        if not has_systemd():
-            raise OSError("systemd is not installed: start the agent by what starts services here")
-        UNIT.write_text(unit_text(command))
-        UNIT.chmod(0o644)
-        for arguments in (["daemon-reload"], ["enable", UNIT.name], ["restart", UNIT.name]):
-            done = subprocess.run(["systemctl", *arguments], check=False, capture_output=True, text=True, timeout=120)
-            if done.returncode != 0:
-                raise OSError(f"systemctl {' '.join(arguments)}: {done.stderr.strip()[:300]}")
-        return f"{UNIT} is enabled and running"
+        from fleetward.agent.platforms import systemd  # the resident process never does this
+
+        return systemd.install(UNIT, unit_text(command))
 
     def remove_service(self, folder: Path) -> None:
         """Stop and disable the unit and remove its file, if it runs the agent of this folder."""
-        if quoted(str(folder)) in _text(UNIT):
-            subprocess.run(["systemctl", "disable", "--now", UNIT.name], check=False, capture_output=True, timeout=120)
-            UNIT.unlink(missing_ok=True)
-            subprocess.run(["systemctl", "daemon-reload"], check=False, capture_output=True, timeout=120)
+        from fleetward.agent.platforms import systemd
 
-
-def has_systemd() -> bool:
-    """Whether systemd runs this machine (sd_booted)."""
-    return Path("/run/systemd/system").is_dir()
+        if systemd.quoted(str(folder)) in _text(systemd.FOLDER / UNIT):
+            systemd.remove(UNIT)
 
 
 def unit_text(command: list[str]) -> str:
     """The systemd unit that runs a command."""
-    return UNIT_TEXT.format(command=" ".join(map(quoted, command)))
+    from fleetward.agent.platforms import systemd
 
-
-def quoted(word: str) -> str:
-    """A word as ExecStart wants it."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{escaped}"'
+    return UNIT_TEXT.format(command=systemd.command_line(command))
 
 
 def read_os_release(text: str) -> dict[str, str]:

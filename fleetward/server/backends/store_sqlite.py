@@ -46,11 +46,18 @@ class SqliteStore:
     dialect = "sqlite"
 
     def __init__(
-        self, file: Path | str, *, readers: int = 2, threads: bool = True, slow_entry_fails: bool = False
+        self,
+        file: Path | str,
+        *,
+        readers: int = 2,
+        threads: bool = True,
+        slow_entry_fails: bool = False,
+        durable: bool = True,
     ) -> None:
         self.deliver: Deliver = call_each
         self._file = str(file)
         self._slow_entry_fails = slow_entry_fails
+        self._durable = durable
         self._writer = self._connect()
         self._closed = False
         self._threads: list[threading.Thread] = []
@@ -102,6 +109,8 @@ class SqliteStore:
             connect_args={"check_same_thread": False, "cached_statements": 512, "timeout": 30},
         )
         event.listen(engine, "connect", _configure)
+        if not self._durable:
+            event.listen(engine, "connect", _leave_to_the_system)
         return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
 
     def _start(self, readers: int) -> None:
@@ -215,6 +224,11 @@ def _outcome(connection: Connection, unit: Unit) -> Outcome:
         return unit.body(connection, [unit.argument])[0]
     except Exception as fault:
         return fault
+
+
+def _leave_to_the_system(raw: sqlite3.Connection, _: object) -> None:
+    """A commit does not wait for the disk: a killed process loses nothing, a power cut may lose all."""
+    raw.execute("PRAGMA synchronous=OFF")
 
 
 def _configure(raw: sqlite3.Connection, _: object) -> None:

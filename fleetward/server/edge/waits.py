@@ -22,6 +22,10 @@ class Waits:
     def close(self) -> None:
         """The server stops: nobody waits any longer."""
         self.closed = True
+        self.wake_all()
+
+    def wake_all(self) -> None:
+        """Let everybody look again."""
         self.wake(list(self._waiting))
 
     def mark(self) -> int:

@@ -8,7 +8,20 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, String, Table, Text, bindparam, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from fleetward.server.call import Call
 from fleetward.server.iam import evaluate
@@ -61,6 +74,7 @@ ADD_KEY = insert(access_keys)
 KEY = select(access_keys).where(access_keys.c.access_key_id == bindparam("key_id"))
 ROOT_KEYS = select(access_keys.c.access_key_id).where(access_keys.c.principal == bindparam("of_principal"))
 DISABLE_KEYS = update(access_keys).where(access_keys.c.principal == bindparam("of_principal")).values(status="Inactive")
+DELETE_OTHER_KEYS = delete(access_keys).where(access_keys.c.principal != bindparam("of_principal"))
 EPOCH = select(epochs.c.epoch).where(epochs.c.principal == bindparam("of_principal"))
 ADD_EPOCH = insert(epochs)
 RAISE_EPOCH = (
@@ -195,6 +209,11 @@ def find_access_key(call: Call, access_key_id: str) -> AccessKey | None:
         return None
     secret = call.keys.open(row.secret, f"access-key/{access_key_id}").decode()
     return AccessKey(access_key_id, row.account_id, row.principal, row.user_id, secret, row.status == "Active")
+
+
+def keep_root_alone(call: Call) -> None:
+    """Delete the access keys of everybody but the account's root."""
+    call.db.run(DELETE_OTHER_KEYS, {"of_principal": root_arn(call.account)})
 
 
 def epoch(call: Call, principal: str) -> int:

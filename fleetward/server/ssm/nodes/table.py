@@ -95,6 +95,7 @@ SHOWN = (
 )
 """The columns that other capabilities and the lists see: all but keys and fingerprints."""
 
+EVERYWHERE = select(nodes.c.account_id, nodes.c.region, nodes.c.node_id)
 EXISTS = select(nodes.c.node_id).where(*THIS)
 WHOLE = select(nodes).where(*THIS)
 LOCK = select(nodes).where(*THIS).with_for_update()
@@ -153,6 +154,11 @@ def scope(call: Call, **parameters: Any) -> dict[str, Any]:
 def arn(call: Call, node_id: str) -> str:
     """The ARN of a node: what IAM decides on, and the principal its keys act as."""
     return principals.node_arn(call.account, call.region, node_id)
+
+
+def everywhere(call: Call) -> list[tuple[str, str, str]]:
+    """Every node of the store: account, region, id."""
+    return [(row.account_id, row.region, row.node_id) for row in call.db.all(EVERYWHERE)]
 
 
 def exists(call: Call, node_id: str) -> bool:
