@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from fleetward.protocol.sigv4 import Credentials
+from tests.calls_kms import KMS_CALLS
 from tests.serving import ACCOUNT, Answer, Node, ServerProcess, eventually, private_key, public_text
 
 SHELL = {"schemaVersion": "2.2", "description": "Says hello.", "mainSteps": [
@@ -37,6 +38,12 @@ class Stage:
         answer = self.server.call(operation, request, self.server.root)
         assert answer.status == 200, answer.body
         return answer.json
+
+    def root_of(self, service: str, operation: str, **request: Any) -> Any:
+        """As `root`, of another service."""
+        answer = self.server.call(operation, request, self.server.root, service=service)
+        assert answer.status == 200, answer.body
+        return answer.json if answer.body else None
 
     def name(self) -> str:
         """A name nobody has."""
@@ -308,6 +315,7 @@ CALLS: Mapping[str, ValidCall] = {
     "fleetward:ListAuditRecords": ValidCall(lambda stage: {"After": 0, "MaxResults": 5}),
     "fleetward:ListCommandOutputs": ValidCall(_invocation),
     "fleetward:LocateCommandOutput": ValidCall(_output),
+    **{name: ValidCall(make) for name, make in KMS_CALLS.items()},
 }
 
 

@@ -48,6 +48,7 @@ TARGETS = {
     "ssm": "AmazonSSM",
     "ec2messages": "EC2WindowsMessageDeliveryService_V20141106",
     "fleetward": "Fleetward",
+    "kms": "TrentService",
 }
 SIGNING = {"fleetward": "ssm"}
 

@@ -18,6 +18,7 @@ from sqlalchemy.sql import Executable, visitors
 
 from fleetward.protocol.api.model import load_service
 from fleetward.server import app, errors
+from fleetward.server.kms import errors as kms_errors
 from fleetward.server.schema import metadata
 from fleetward.server.ssm import errors as ssm_errors
 from scripts import generate_docs
@@ -133,6 +134,10 @@ WITHOUT_RESOURCES: dict[str, str] = {
     "fleetward:Resume": "account and region as a whole",
     "fleetward:RetireKeys": "the store as a whole",
     "fleetward:RotateKeys": "the store as a whole",
+    "kms:CreateKey": "AWS has no resource type",
+    "kms:GenerateRandom": "AWS has no resource type",
+    "kms:ListAliases": "AWS has no resource type",
+    "kms:ListKeys": "AWS has no resource type",
     "ssm:CreateActivation": "AWS has no resource type; the role is checked as iam:PassRole",
     "ssm:DeleteActivation": "AWS has no resource type",
     "ssm:DescribeActivations": "AWS has no resource type",
@@ -573,9 +578,10 @@ def test_every_test_file_is_of_a_module() -> None:
 
 def test_errors_are_named_like_the_models() -> None:
     shared = {name for name, value in vars(errors).items() if _is_error(value)}
-    known = set(load_service("ssm").errors) | shared
-    own = {name for name, value in vars(ssm_errors).items() if _is_error(value) and value is not errors.AwsError}
-    assert own - known == set()
+    for service, module in (("ssm", ssm_errors), ("kms", kms_errors)):
+        known = set(load_service(service).errors) | shared
+        own = {name for name, value in vars(module).items() if _is_error(value) and value is not errors.AwsError}
+        assert own - known == set(), service
 
 
 def _is_error(value: object) -> bool:

@@ -30,6 +30,7 @@ from fleetward.server import (
     jobs,
     key_rotation,
     keys,
+    kms,
     migrate,
     own,
     presence,
@@ -73,7 +74,7 @@ from fleetward.server.ssm import (
 
 log = logging.getLogger("fleetward.server")
 
-SERVICES: Sequence[Service] = (sts.sts, ssmmessages.ssmmessages, ec2messages.ec2messages, ssm, own.own)
+SERVICES: Sequence[Service] = (sts.sts, kms.kms, ssmmessages.ssmmessages, ec2messages.ec2messages, ssm, own.own)
 CAPABILITIES = (tags, service_settings, nodes, activations, documents, run_command, state_manager)
 
 EMPTY = Entry("ephemeral.empty", ephemeral.empty, audit=False)
@@ -150,10 +151,11 @@ def lock_folder(data: Path) -> IO[str]:
 
 
 def first_start(runner: Runner, settings: Settings) -> dict[str, str] | None:
-    """Create the account's first roles and root's access key; the key's secret is returned the first time only."""
+    """Create the account's first roles and keys and root's access key, whose secret is returned the first time only."""
 
     def entry(call: Call, _: Any) -> dict[str, str] | None:
         principals.create_first_roles(call)
+        kms.create_managed_keys(call)
         if principals.root_key_ids(call):
             return None
         return _new_root_key(call)

@@ -22,6 +22,8 @@ from fleetward.server.service import Entry
 
 SEAL_AT_ONCE = 1000
 VALUE_LIMIT = 1024
+CONTENTS = frozenset(("CiphertextType", "EventMessage"))
+"""Shapes that carry what callers keep with us: no part of who did what, whether the model marks them or not."""
 
 records = Table(
     "audit_records",
@@ -165,7 +167,7 @@ def redact(shape: Shape | None, value: Any) -> Any:
     """A request without what the model marks as sensitive, cut to a bounded size."""
     if shape is None or value is None:
         return None
-    if shape.sensitive:
+    if shape.sensitive or shape.name in CONTENTS:
         return "HIDDEN_DUE_TO_SECURITY_REASONS"
     if shape.kind == "structure" and isinstance(value, Mapping):
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fleetward.server import audit, key_rotation, regions
+from fleetward.server import audit, key_rotation, kms, regions
 from fleetward.server.call import Call, Resource
 from fleetward.server.iam import principals
 from fleetward.server.jobs import Job, Next
@@ -16,7 +16,7 @@ from fleetward.server.ssm.run_command import commands, outputs
 
 own = Service("fleetward")
 
-SEALED = (*principals.SEALED,)
+SEALED = (*principals.SEALED, *kms.SEALED)
 """Every sealed column, as its capability declares it."""
 
 

@@ -42,7 +42,7 @@ UNREADABLE = (
 )
 # DescribeHalt, Resume and Leave take nothing, so that a body of the right type is all that can be asked of them.
 NAMES = sorted(CALLS)
-JSON_NAMES = [name for name in NAMES if name.split(":")[0] in ("ssm", "ec2messages", "fleetward")]
+JSON_NAMES = [name for name in NAMES if name.split(":")[0] in ("ssm", "ec2messages", "fleetward", "kms")]
 
 
 def input_of(name: str) -> Shape:
@@ -83,8 +83,9 @@ def constraint_faults(shape: Shape, value: Any) -> Iterator[tuple[str, Any]]:
             yield f"without {name}", {key: each for key, each in value.items() if key != name}
             yield f"null {name}", {**value, name: None}
     elif shape.kind == "map" and shape.key is not None and shape.value is not None:
+        usual = ["x"] if shape.value.shape.kind == "list" else "x"
         for label, bad in constraint_faults(shape.key.shape, None):
-            yield f"key {label}", {bad: next(iter((value or {"x": ["x"]}).values()))}
+            yield f"key {label}", {bad: next(iter((value or {"x": usual}).values()))}
 
 
 def type_faults(shape: Shape, value: Any) -> Iterator[tuple[str, Any]]:

@@ -38,6 +38,7 @@ TARGETS = {
     "AmazonSSM": "ssm",
     "Fleetward": "fleetward",
     "EC2WindowsMessageDeliveryService": "ec2messages",
+    "TrentService": "kms",
 }
 SLOWEST_WAIT = timedelta(seconds=30)
 MOST_QUERY_FIELDS = 1000

@@ -23,7 +23,7 @@ from fleetward.protocol.api.model import (
 )
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "api_contract.json"
-RECORDED_SERVICES = ("ec2messages", "ssm", "ssmmessages", "sts")
+RECORDED_SERVICES = ("ec2messages", "kms", "logs", "ssm", "ssmmessages", "sts")
 NODE_OPERATIONS = {
     "RegisterManagedInstance",
     "RequestManagedInstanceRoleToken",
