@@ -143,11 +143,7 @@ WITHOUT_RESOURCES: dict[str, str] = {
     "ssm:DescribeActivations": "AWS has no resource type",
     "ssm:DescribeInstanceInformation": "AWS has no resource type",
     "ssm:DescribeInstanceProperties": "AWS has no resource type",
-    "ssm:GetConnectionStatus": "AWS has no resource type",
     "ssm:ListDocuments": "AWS has no resource type",
-    "ssm:ListNodes": "AWS has no resource type",
-    "ssm:ListNodesSummary": "AWS has no resource type",
-    "ssm:UpdateInstanceInformation": "a node, about itself only",
     "sts:GetSessionToken": "AWS has no resource type",
 }
 

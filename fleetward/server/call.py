@@ -169,6 +169,12 @@ class Call:
         if decision is not None and not decision.allowed:
             raise AccessDeniedException(evaluate.denied_message(self.caller.arn, action, resource.arn, decision))
 
+    def authorize_somewhere(self, action: str) -> None:
+        """Raise AccessDeniedException when the caller could not do `action` on any resource."""
+        policies = self.caller.policies
+        if policies is not None and not evaluate.may_grant(policies, action):
+            self.authorize(action, ANY[0])
+
     def decide(self, action: str, resource: Resource, conditions: Conditions | None = None) -> evaluate.Decision | None:
         """The policies' word on `action`; None for callers who have no policies because they may do everything."""
         policies = self.caller.policies

@@ -270,16 +270,34 @@ class Runner:
         call.events.clear()
 
 
+def nobody_is_denied(call: Call, request: Any) -> Iterable[Resource]:
+    """`resources` of an operation that no policy can take away: what else it asks for is its own matter."""
+    return ()
+
+
 def _authorize(call: Call, entry: Entry, request: Any) -> None:
     if not entry.action or call.caller.kind == "service":
         return
     check_audience(entry, call.caller.kind)
+    if entry.resources is nobody_is_denied:
+        return
     if call.caller.policies is None and not entry.resource_policies:
         return
-    conditions = entry.conditions(call, request) if entry.conditions is not None else None
-    resources = entry.resources(call, request) if entry.resources is not None else ANY
-    for resource in resources:
-        call.authorize(entry.action, resource, conditions)
+    try:
+        conditions = entry.conditions(call, request) if entry.conditions is not None else None
+        resources = entry.resources(call, request) if entry.resources is not None else ANY
+        decided = False
+        for resource in resources:
+            call.authorize(entry.action, resource, conditions)
+            decided = True
+        if not decided:
+            call.authorize(entry.action, ANY[0], conditions)
+    except AccessDeniedException:
+        raise
+    except AwsError:  # what is wrong with the resource is told to those who may do this somewhere
+        if not entry.resource_policies:
+            call.authorize_somewhere(entry.action)
+        raise
 
 
 def check_audience(entry: Entry, kind: str) -> None:

@@ -11,9 +11,11 @@ import orjson
 
 from fleetward.server.call import Call, Resource
 from fleetward.server.errors import AccessDeniedException, AwsError, ValidationException
+from fleetward.server.iam import context as keys_of
 from fleetward.server.iam import evaluate, principals
+from fleetward.server.iam.context import Conditions
 from fleetward.server.keys import TemporaryCredentials, new_access_key_id, new_secret_access_key
-from fleetward.server.service import Service
+from fleetward.server.service import Service, nobody_is_denied
 
 sts = Service("sts")
 
@@ -26,15 +28,11 @@ class MalformedPolicyDocument(AwsError):
     """The session policy is not a policy."""
 
 
-def _nothing(call: Call, request: dict[str, Any]) -> Iterable[Resource]:
-    return ()
-
-
 def _requested_role(call: Call, request: dict[str, Any]) -> Iterable[Resource]:
     return (Resource(request["RoleArn"]),)
 
 
-@sts.operation("GetCallerIdentity", resources=_nothing, reads=True, audience="both")
+@sts.operation("GetCallerIdentity", resources=nobody_is_denied, reads=True, audience="both")
 def get_caller_identity(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Who signed. Nobody can be denied this (API reference, GetCallerIdentity)."""
     return {
@@ -56,7 +54,17 @@ def get_session_token(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     return {"Credentials": credentials}
 
 
-@sts.operation("AssumeRole", resources=_requested_role)
+def _asked_for(call: Call, request: dict[str, Any]) -> Conditions:
+    asked = {"sts:RoleSessionName": request.get("RoleSessionName"), "sts:ExternalId": request.get("ExternalId")}
+    transitive = tuple(request.get("TransitiveTagKeys", ()))
+    return {
+        **keys_of.requested_tags(request.get("Tags", ())),
+        **{key: value for key, value in asked.items() if value},
+        **({"sts:TransitiveTagKeys": transitive} if transitive else {}),
+    }
+
+
+@sts.operation("AssumeRole", resources=_requested_role, conditions=_asked_for)
 def assume_role(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Temporary credentials of a role, when its trust policy names the caller."""
     match = ROLE_ARN.fullmatch(request["RoleArn"])

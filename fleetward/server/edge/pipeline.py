@@ -30,7 +30,7 @@ from fleetward.server.edge.throttle import Throttle
 from fleetward.server.edge.waits import Waits
 from fleetward.server.errors import AwsError
 from fleetward.server.iam import evaluate
-from fleetward.server.service import Entry, Runner, Service, Wait, check_audience
+from fleetward.server.service import Entry, Runner, Service, Wait, check_audience, nobody_is_denied
 
 log = logging.getLogger("fleetward.edge")
 
@@ -42,8 +42,6 @@ TARGETS = {
 }
 SLOWEST_WAIT = timedelta(seconds=30)
 MOST_QUERY_FIELDS = 1000
-NEVER_DENIED = frozenset({"sts:GetCallerIdentity"})
-"""Actions that no policy can take away (API reference, GetCallerIdentity)."""
 QUERY_ERRORS = {
     "AccessDeniedException": ("AccessDenied", 403),
     "ExpiredTokenException": ("ExpiredToken", 403),
@@ -85,6 +83,8 @@ class Exchange:
     """The body is read after authentication, by whoever compares it with the hash that was signed."""
     form: dict[str, str] = field(default_factory=dict)
     context: Context | None = None
+    refusal: AwsError | None = None
+    """Why the caller could not do this on any resource."""
     request: dict[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
 
@@ -270,6 +270,8 @@ class Pipeline:
         await self.authenticate(exchange)
         await self.throttle(exchange)
         await self.admit(exchange)
+        if exchange.refusal is not None:  # before anything of the body is kept
+            raise exchange.refusal
 
     def _verify(self, exchange: Exchange, claim: sigv4.Claim, identity: Identity) -> int:
         """Which of the identity's keys fits; raises when none does."""
@@ -351,7 +353,10 @@ class Pipeline:
             raise errors.SerializationException(fault.message) from fault
 
     async def admit(self, exchange: Exchange) -> None:
-        """Refuse whoever could not do this on any resource, before saying what is wrong with the request."""
+        """Note whoever could not do this on any resource: he is not told what is wrong with his request.
+
+        A request that is in order goes on to `run`, which refuses it by the name of the resource.
+        """
         assert exchange.context is not None
         assert exchange.entry is not None
         caller = exchange.context.caller
@@ -359,15 +364,14 @@ class Pipeline:
         if exchange.entry.grows and not self.room.enough():
             raise errors.ServiceUnavailableException("The server's disk is nearly full: make room, then try again.")
         entry = exchange.entry
-        if caller.policies is None or entry.action in NEVER_DENIED:
+        if caller.policies is None or entry.resources is nobody_is_denied:
             return
         if entry.resource_policies or caller.kind == "anonymous":  # decided on the resource, where it has a say
             return
-        if not evaluate.may_grant(caller.policies, exchange.entry.action):
-            decision = evaluate.decide(caller.policies, evaluate.Request(exchange.entry.action, "*", caller.context))
-            raise errors.AccessDeniedException(
-                evaluate.denied_message(caller.arn, exchange.entry.action, "*", decision)
-            )
+        if not evaluate.may_grant(caller.policies, entry.action):
+            decision = evaluate.decide(caller.policies, evaluate.Request(entry.action, "*", caller.context))
+            message = evaluate.denied_message(caller.arn, entry.action, "*", decision)
+            exchange.refusal = errors.AccessDeniedException(message)
 
     async def validate(self, exchange: Exchange) -> None:
         """Check the input against the model's constraints."""
@@ -375,13 +379,13 @@ class Pipeline:
         if exchange.operation.input is None:
             return
         if _may_hold_nul(exchange) and (path := _path_of_nul(exchange.request)) is not None:
-            raise errors.ValidationException(
+            raise exchange.refusal or errors.ValidationException(
                 f"1 validation error detected: Value at '{path}' failed to satisfy constraint: "
                 "Member must not contain the character U+0000"
             )
         violations = validate.check(exchange.operation.input, exchange.request)
         if violations:
-            raise errors.ValidationException(validate.faults_message(violations))
+            raise exchange.refusal or errors.ValidationException(validate.faults_message(violations))
 
     async def run(self, exchange: Exchange) -> None:
         """Authorize and run the entry in its transaction; park it while it asks to wait."""

@@ -112,14 +112,14 @@ def requested_tags(tags: Iterable[Mapping[str, Any]], *, key: str = "Key", value
     return found | {"aws:TagKeys": tuple(asked)} if asked else found
 
 
-def tags_of(member: str) -> Callable[[Any, Mapping[str, Any]], Conditions]:
-    """`conditions=` of an operation whose request has a list or a map of tags under `member`."""
+def tags_of(member: str, *, key: str = "Key", value: str = "Value") -> Callable[[Any, Mapping[str, Any]], Conditions]:
+    """`conditions=` of an operation whose request has a map of tags under `member`, or a list: `[{key, value}]`."""
 
     def conditions(_: Any, request: Mapping[str, Any]) -> Conditions:
         given = request.get(member) or ()
         if isinstance(given, Mapping):
-            given = [{"Key": name, "Value": text} for name, text in given.items()]
-        return requested_tags(given)
+            given = [{key: name, value: text} for name, text in given.items()]
+        return requested_tags(given, key=key, value=value)
 
     return conditions
 

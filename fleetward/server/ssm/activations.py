@@ -14,8 +14,10 @@ from sqlalchemy import Column, Index, Integer, Row, String, Table, bindparam, de
 from fleetward.server import paging
 from fleetward.server.call import Call
 from fleetward.server.errors import ValidationException
+from fleetward.server.iam import context as keys_of
 from fleetward.server.keys import token_hash
 from fleetward.server.schema import Json, UtcDateTime, metadata, tenant
+from fleetward.server.service import nobody_is_denied
 from fleetward.server.ssm import nodes, ssm, tags
 from fleetward.server.ssm.errors import InvalidActivation, InvalidActivationId, InvalidFilter
 
@@ -70,7 +72,7 @@ def new_code() -> str:
     return "".join(secrets.choice(CODE_CHARACTERS) for _ in range(CODE_LENGTH))
 
 
-@ssm.operation("CreateActivation")
+@ssm.operation("CreateActivation", conditions=keys_of.tags_of("Tags"))
 def create_activation(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Make an activation; its code is answered once and kept as a hash. The caller must be allowed to pass the role.
 
@@ -128,7 +130,7 @@ def delete_activation(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-@ssm.operation("RegisterManagedInstance", resources=lambda call, request: (), audience="anyone")
+@ssm.operation("RegisterManagedInstance", resources=nobody_is_denied, audience="anyone")
 def register_managed_instance(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """A machine becomes a node (AP 3.2). The call is unsigned: id and code are all it has to show.
 

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or_keep
 
 from fleetward.server.call import ANY, Call, Resource
 from fleetward.server.errors import ValidationException
+from fleetward.server.iam import context as keys_of
 from fleetward.server.schema import Json, metadata, tenant
 from fleetward.server.ssm import ssm
 from fleetward.server.ssm.errors import InvalidResourceId, InvalidResourceType, TooManyTagsError
@@ -282,7 +283,7 @@ def _require(call: Call, request: Mapping[str, Any]) -> tuple[str, str]:
     return resource_type, resource_id
 
 
-@ssm.operation("AddTagsToResource", resources=_tagged_resource)
+@ssm.operation("AddTagsToResource", resources=_tagged_resource, conditions=keys_of.tags_of("Tags"))
 def add_tags_to_resource(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Add or overwrite tags; the others stay."""
     resource_type, resource_id = _require(call, request)
@@ -290,7 +291,7 @@ def add_tags_to_resource(call: Call, request: Mapping[str, Any]) -> dict[str, An
     return {}
 
 
-@ssm.operation("RemoveTagsFromResource", resources=_tagged_resource)
+@ssm.operation("RemoveTagsFromResource", resources=_tagged_resource, conditions=keys_of.tag_keys_of("TagKeys"))
 def remove_tags_from_resource(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Remove tags by key; a key that is not there is no error."""
     resource_type, resource_id = _require(call, request)

@@ -20,6 +20,7 @@ DEFAULT = "$DEFAULT"
 LATEST = "$LATEST"
 EVERY_VERSION = "$ALL"
 RESOURCE_TYPE = "Document"
+TYPE_KEY = "ssm:DocumentType"
 
 _ARN = re.compile(r"arn:aws[a-z-]*:ssm:([a-z0-9-]*):([0-9]{12})?:document/([a-zA-Z0-9_\-.]{3,128})")
 _NAME = re.compile(r"[a-zA-Z0-9_\-.]{3,128}")
@@ -81,9 +82,15 @@ def resource(call: Call, name_or_arn: str) -> Resource:
     except InvalidDocument:
         return Resource(name_or_arn)
     if account == "":
-        return Resource(owned_by_aws.arn(call, name))
+        return Resource(owned_by_aws.arn(call, name), conditions=_type(owned_by_aws.LIBRARY.get(name)))
     own = tags.of(call, RESOURCE_TYPE, [name])[name] if account == call.account else None
-    return Resource(store.arn(call, name, account), own)
+    head = call.db.first(store.FIND, **key(call, name, account))
+    return Resource(store.arn(call, name, account), own, conditions=_type(head))
+
+
+def _type(document: Any) -> dict[str, str] | None:
+    """The condition key of a document's type; None where there is no document."""
+    return None if document is None else {TYPE_KEY: document.document_type}
 
 
 def own(call: Call, name: str, *, hold: bool = False) -> Row[Any]:

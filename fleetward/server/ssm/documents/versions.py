@@ -11,9 +11,11 @@ from fleetward.protocol import document as protocol
 from fleetward.server import paging
 from fleetward.server.call import Call, Resource
 from fleetward.server.errors import ValidationException
+from fleetward.server.iam import context as keys_of
+from fleetward.server.iam.context import Conditions
 from fleetward.server.ssm import ssm, tags
 from fleetward.server.ssm.documents import access, content, describe, owned_by_aws, reviews, sharing, store
-from fleetward.server.ssm.documents.access import DEFAULT, LATEST, RESOURCE_TYPE, given, resources
+from fleetward.server.ssm.documents.access import DEFAULT, LATEST, RESOURCE_TYPE, TYPE_KEY, given, resources
 from fleetward.server.ssm.documents.store import key
 from fleetward.server.ssm.errors import (
     DocumentAlreadyExists,
@@ -55,7 +57,11 @@ def _to_be_created(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]
     return [Resource(store.arn(call, request["Name"], call.account))]
 
 
-@ssm.operation("CreateDocument", resources=_to_be_created)
+def _asked_for(call: Call, request: Mapping[str, Any]) -> Conditions:
+    return {**keys_of.requested_tags(request.get("Tags", ())), TYPE_KEY: request.get("DocumentType", "Command")}
+
+
+@ssm.operation("CreateDocument", resources=_to_be_created, conditions=_asked_for)
 def create_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Store a document; its first version is the default, and active at once."""
     name, document_type = request["Name"], request.get("DocumentType", "Command")

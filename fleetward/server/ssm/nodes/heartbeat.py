@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 from sqlalchemy import Row, bindparam, select, update
 
-from fleetward.server.call import Call, Sent
+from fleetward.server.call import Call, Resource, Sent
 from fleetward.server.errors import AccessDeniedException
 from fleetward.server.service import BATCH
 from fleetward.server.ssm import ssm
-from fleetward.server.ssm.nodes.table import HERE, nodes, pings, scope, seen, unknown
+from fleetward.server.ssm.nodes.table import HERE, arn, nodes, pings, scope, seen, unknown
 
 FACTS = {
     "PlatformType": "platform_type",
@@ -64,7 +64,11 @@ LEARN = (
 )
 
 
-@ssm.operation("UpdateInstanceInformation", audience="node", together=BATCH)
+def _told_about(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:
+    return (Resource(arn(call, request["InstanceId"])),)
+
+
+@ssm.operation("UpdateInstanceInformation", resources=_told_about, audience="node", together=BATCH)
 def update_instance_information(call: Call, members: Sequence[Sent]) -> list[dict[str, Any] | Exception]:
     """Batch entry: nodes' heartbeats. A member that names another node than its caller, or one unknown, fails alone."""
     known = _told(call, {member.request["InstanceId"] for member in members})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, false, select
 
 from fleetward.server import paging, presence
-from fleetward.server.call import Call
+from fleetward.server.call import Call, Resource
 from fleetward.server.errors import AwsError, ValidationException
 from fleetward.server.ssm import ssm
 from fleetward.server.ssm.errors import (
@@ -29,7 +29,17 @@ from fleetward.server.ssm.nodes.filters import (
     on_tag,
     on_value,
 )
-from fleetward.server.ssm.nodes.table import HERE, RESOURCE_TYPE, SHOWN, WITH_PING, nodes, online_since, require, scope
+from fleetward.server.ssm.nodes.table import (
+    HERE,
+    RESOURCE_TYPE,
+    SHOWN,
+    WITH_PING,
+    nodes,
+    online_since,
+    require,
+    scope,
+    tagged,
+)
 
 PAGE = 50
 SAME_FOR_ALL: Mapping[str, str] = {"ResourceType": RESOURCE_TYPE, "SourceTypes": SOURCE_TYPE}
@@ -79,7 +89,11 @@ def describe_instance_properties(call: Call, request: Mapping[str, Any]) -> dict
     return {"InstanceProperties": [properties(row, status[row.node_id]) for row in rows], **more}
 
 
-@ssm.operation("GetConnectionStatus", reads=True)
+def _target(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:
+    return (tagged(call, request["Target"]),)
+
+
+@ssm.operation("GetConnectionStatus", resources=_target, reads=True)
 def get_connection_status(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Whether the node's message channel is open; what is not registered is not connected."""
     target = request["Target"]

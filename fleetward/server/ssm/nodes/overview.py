@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, false, func, select, true
 
 from fleetward.server import paging
-from fleetward.server.call import Call
+from fleetward.server.call import Call, Resource
 from fleetward.server.ssm import ssm
 from fleetward.server.ssm.errors import (
     InvalidAggregatorException,
@@ -19,6 +19,8 @@ from fleetward.server.ssm.nodes.filters import LOST, ONLINE, SOURCE_TYPE, Condit
 from fleetward.server.ssm.nodes.listing import PAGE, statuses
 from fleetward.server.ssm.nodes.table import HERE, RESOURCE_TYPE, SHOWN, WITH_PING, nodes, scope
 
+DEFAULT_SYNC = "AWS-QuickSetup-ManagedNode"
+"""The data sync that is decided on where none is named (API reference, ListNodes: SyncName)."""
 WORDS = {ONLINE: "Active", LOST: "ConnectionLost"}
 """Ping statuses in the words of inventory, which these two operations use."""
 SAME_NAME = {
@@ -37,7 +39,11 @@ ATTRIBUTES: Mapping[str, ColumnElement[Any]] = {
 """What can be counted by; the rest is the same for every node here."""
 
 
-@ssm.operation("ListNodes", reads=True)
+def _sync(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:
+    return (Resource(call.arn(f"resource-data-sync/{request.get('SyncName', DEFAULT_SYNC)}")),)
+
+
+@ssm.operation("ListNodes", resources=_sync, reads=True)
 def list_nodes(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Nodes in order of id; filters must all fit."""
     conditions = _conditions(call, request)
@@ -53,7 +59,7 @@ def list_nodes(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     return {"Nodes": [_shape(call, row, WORDS[status[row.node_id]]) for row in rows], **more}
 
 
-@ssm.operation("ListNodesSummary", reads=True)
+@ssm.operation("ListNodesSummary", resources=_sync, reads=True)
 def list_nodes_summary(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Counts of nodes by one or, by an aggregator inside an aggregator, two attributes, in order of their values."""
     conditions = _conditions(call, request)

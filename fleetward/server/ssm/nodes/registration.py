@@ -17,6 +17,7 @@ from sqlalchemy import Row, bindparam, delete, func, insert, literal, select, up
 from fleetward.server import mailbox, presence
 from fleetward.server.call import Call, Resource
 from fleetward.server.errors import AccessDeniedException, AwsError, ValidationException
+from fleetward.server.iam import context as keys_of
 from fleetward.server.iam import principals
 from fleetward.server.keys import TemporaryCredentials, new_access_key_id, new_secret_access_key
 from fleetward.server.ssm import service_settings, ssm, tags
@@ -157,7 +158,7 @@ def check_role(call: Call, name: str) -> principals.Role:
     role = principals.find_role(call, name)
     if role is None:
         raise ValidationException(f"Not existing role: arn:aws:iam::{call.account}:role/{name}")
-    call.authorize("iam:PassRole", Resource(role.arn))
+    call.authorize("iam:PassRole", Resource(role.arn), keys_of.passed_to(principals.SSM_SERVICE))
     if not principals.trusts_service(role):
         raise ValidationException(f"The role {role.arn} does not trust {principals.SSM_SERVICE}.")
     return role

@@ -18,6 +18,8 @@ from fleetward.protocol.status import CommandStatus, coarse
 from fleetward.server import jobs, mailbox
 from fleetward.server.call import Call, Resource
 from fleetward.server.errors import ValidationException
+from fleetward.server.iam import context as keys_of
+from fleetward.server.iam import principals
 from fleetward.server.schema import EPOCH
 from fleetward.server.ssm import documents, nodes, ssm
 from fleetward.server.ssm.errors import (
@@ -95,6 +97,8 @@ def send_command(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
             f"{document.name} is of type {document.document_type}; SendCommand runs Command documents."
         )
     _check_hash(document, request)
+    if request.get("ServiceRoleArn"):
+        call.authorize("iam:PassRole", Resource(request["ServiceRoleArn"]), keys_of.passed_to(principals.SSM_SERVICE))
     if request.get("OutputS3KeyPrefix") and not request.get("OutputS3BucketName"):
         raise InvalidOutputFolder("OutputS3KeyPrefix needs OutputS3BucketName.")
     row = begin(call, document, targets, request)
