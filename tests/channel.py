@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 import uuid
 from collections.abc import Mapping
@@ -26,8 +27,15 @@ Event = TypeVar("Event", bound=AgentEvent)
 WAIT = 10.0
 
 
-def dial(node: Node, *, channel_id: str = "", keys: Credentials | None = None, signed: bool = True) -> ClientConnection:
-    """The WebSocket alone: signed by the node, nothing sent on it yet."""
+def dial(
+    node: Node,
+    *,
+    channel_id: str = "",
+    keys: Credentials | None = None,
+    signed: bool = True,
+    through: socket.socket | None = None,
+) -> ClientConnection:
+    """The WebSocket alone: signed by the node, nothing sent on it yet; over the connection `through`, if given."""
     server = node.server
     path = f"/v1/control-channel/{channel_id or node.node_id}"
     query = "role=subscribe&stream=input"
@@ -47,17 +55,24 @@ def dial(node: Node, *, channel_id: str = "", keys: Credentials | None = None, s
         headers = {}
     url = f"wss://{server.host}:{server.port}{path}?{query}"
     return connect(
-        url, ssl=server.tls(), additional_headers=headers, compression=None, open_timeout=WAIT, close_timeout=2
+        url,
+        sock=through,
+        ssl=server.tls(),
+        additional_headers=headers,
+        compression=None,
+        open_timeout=WAIT,
+        close_timeout=2,
+        ping_interval=None,
     ).__enter__()
 
 
 class Channel:
     """An open control channel."""
 
-    def __init__(self, node: Node, token: str | None = None) -> None:
+    def __init__(self, node: Node, token: str | None = None, *, through: socket.socket | None = None) -> None:
         self.node = node
         self.protocol = AgentControlChannel()
-        self.socket = dial(node)
+        self.socket = dial(node, through=through)
         self.socket.send(
             self.protocol.open_message(token or node.channel_token(), "3.3.0.0", "linux", str(uuid.uuid4()))
         )

@@ -44,7 +44,7 @@ from fleetward.server.backends.objects_folder import FolderObjects
 from fleetward.server.backends.store_sqlite import SqliteStore
 from fleetward.server.call import Call, Context, service_context
 from fleetward.server.edge.background import Background
-from fleetward.server.edge.channels import Channels
+from fleetward.server.edge.channels import ROUNDS_OF_SILENCE, Channels
 from fleetward.server.edge.gathered import AUDIT_AT_ONCE, AUDIT_SECONDS, Gathered
 from fleetward.server.edge.http import App, Page, Server, listen, server_names, split_address
 from fleetward.server.edge.identities import Identities
@@ -277,6 +277,7 @@ class Application:
         self._tasks += await self.background.start()
         await self._serve()
         self._tasks.append(asyncio.create_task(self._renew_certificate()))
+        self._tasks.append(asyncio.create_task(self._watch_channels()))
 
     async def call(self, entry: Entry, context: Context, request: Any) -> Any:
         """Run one entry and wait for its commit."""
@@ -352,6 +353,11 @@ class Application:
         """Drop what is remembered of the store, and read anew what is always known."""
         self.identities.forget()
         await self._every_second(self.clock.now())
+
+    async def _watch_channels(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.channel_silence / ROUNDS_OF_SILENCE)
+            self.channels.next_round()
 
     async def _renew_certificate(self) -> None:
         while True:

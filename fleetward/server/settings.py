@@ -72,6 +72,7 @@ class Settings:
     requests_per_node: float = setting(20.0, "sustained requests per second of one node; burst is ten times")
     clock_skew: int = setting(300, "allowed difference between a signature's time and ours, seconds")
 
+    channel_silence: float = setting(120.0, "a node's channel is closed when nothing came on it for so long, seconds")
     online_for: int = setting(15 * 60, "a node counts as Online this long after its last sign of life, seconds")
     node_token_lifetime: int = setting(3600, "lifetime of a node's temporary keys, seconds")
     activation_lifetime_limit: int = setting(0, "longest activation lifetime, days; 0: any, also never")

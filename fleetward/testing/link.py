@@ -138,10 +138,16 @@ class Socket:
     def send_close(self, code: WSCloseCode) -> None:
         """The close message travels with the disconnection."""
 
-    def disconnect(self) -> None:
+    def send_ping(self, message: bytes | None = None) -> None:
+        """The agent's own pings, which come every 54 s, are what tells the server that it lives."""
+
+    def send_pong(self, message: bytes | None = None) -> None:
+        """Nodes learn of a silent connection from the world."""
+
+    def disconnect(self, graceful: bool = True) -> None:
         """The server closes; the node learns it when the news arrives."""
         self.link.clock.after(0, self._tell_server)
-        if not self.silent:
+        if graceful and not self.silent:
             self.link.clock.after(self.link.delay(), self._tell_node)
 
     # the node's side
@@ -156,6 +162,11 @@ class Socket:
         """The node's first message, as text; it is neither lost nor repeated: without it there is no channel."""
         self._last_up = self.link.clock.elapsed + round(self.link.delay() * SECOND)
         self.link.clock.at(self._last_up, self._to_server, Message(WSMsgType.TEXT, text.encode()))
+
+    def ping(self) -> None:
+        """The agent's keep-alive, if anything passes."""
+        if self.listener is not None and self.node is not None and not (self.silent or self.link.conditions.down):
+            self.listener.on_ws_frame(self, Message(WSMsgType.PING, b"keepalive"))
 
     def hang_up(self) -> None:
         """The node closes, or its process ends; the server learns it when the news arrives."""

@@ -33,7 +33,7 @@ from fleetward.protocol.frame import decode
 from fleetward.server import app
 from fleetward.server.backends.store_sqlite import SqliteStore
 from fleetward.server.call import Call, Caller, Context, service_context
-from fleetward.server.edge.channels import NodeChannel
+from fleetward.server.edge.channels import ROUNDS_OF_SILENCE, NodeChannel
 from fleetward.server.iam import principals
 from fleetward.server.keys import KeyRing
 from fleetward.server.service import Entry
@@ -101,6 +101,7 @@ class World:
             failed=lambda fault: self.broken(f"an entry failed: {fault!r}"[:400]),
         )
         self._sockets: dict[SimServer, list[Socket]] = {}
+        self._silence = self._around.settings.channel_silence / ROUNDS_OF_SILENCE
         self._starts = 0
         self.servers = [self._new_server(number) for number in range(servers)]
         self.nodes = [self._join(self.chance.choice(kinds), number) for number in range(nodes)]
@@ -267,7 +268,16 @@ class World:
         server = SimServer(f"server-{number}-{self._starts}", self._around)
         server.died = lambda: self._died(server, False)
         self._sockets[server] = []
+        self.clock.after(self._silence, self._next_round, server)
         return server
+
+    def _next_round(self, server: SimServer) -> None:
+        """Agents ping, and the server looks who has been silent for too long."""
+        if server.alive:
+            for socket in self._sockets[server]:
+                socket.ping()
+            server.channels.next_round()
+            self.clock.after(self._silence, self._next_round, server)
 
     def _died(self, server: SimServer, quietly: bool) -> None:
         self.say(f"{server.name} is killed")

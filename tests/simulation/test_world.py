@@ -93,6 +93,21 @@ def test_calm_world_runs_a_command_on_every_node() -> None:
         assert sum(len(starts) for starts in world.executions.values()) == 4
 
 
+def test_a_node_that_fell_silent_is_not_shown_as_connected_after_135_seconds() -> None:
+    """Its machine is gone: nothing of it arrives any more, and nobody says so."""
+    with World(seed=5, nodes=2, kinds=("official", "ours")) as world:
+        world.run(15)
+        gone, there = world.nodes
+        gone.link.fall_silent()
+        gone.link.conditions.down = True
+        statuses = []
+        for seconds in (90, 46, 3600):
+            world.run(seconds)
+            asked = [world.ask("GetConnectionStatus", {"Target": node.node_id})["Status"] for node in (gone, there)]
+            statuses.append(asked)
+        assert statuses == [["connected", "connected"], ["notconnected", "connected"], ["notconnected", "connected"]]
+
+
 def test_broken_promise_names_its_seed() -> None:
     with World(seed=33, nodes=1) as world:
         world.broken("something")

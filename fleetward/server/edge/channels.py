@@ -28,6 +28,8 @@ log = logging.getLogger("fleetward.channels")
 
 DATA_FRAMES = (WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION)
 WEBSOCKET_MESSAGE_LIMIT = 1024 * 1024
+ROUNDS_OF_SILENCE = 8
+"""Rounds in which nothing came before a channel counts as dead; from half of them on it is pinged."""
 
 CONNECT = Entry("presence.connect", presence.connect, together=BATCH, audit=False)
 LEAVE = Entry("presence.leave", presence.leave, together=BATCH, audit=False)
@@ -40,6 +42,7 @@ class Channels:
     def __init__(self, *, runner: Runner, services: Sequence[Service], server_id: str) -> None:
         self.runner = runner
         self.server_id = server_id
+        self.round = 0
         self._open: dict[str, NodeChannel] = {}
         self._replies = {topic: entry for service in services for topic, entry in service.replies.items()}
         self.reply_entry = lru_cache(maxsize=64)(self._reply_entry)
@@ -72,6 +75,19 @@ class Channels:
         if self._open.get(channel.topic) is channel:
             del self._open[channel.topic]
 
+    def next_round(self) -> None:
+        """Ping channels that have been silent for a while, and drop those that stayed so: called every `silence / 8`.
+
+        A peer that vanished tells nobody. Agents ping every 54 s, so as a rule nothing is sent for this.
+        """
+        self.round += 1
+        for channel in tuple(self._open.values()):
+            silent = self.round - channel.heard
+            if silent > ROUNDS_OF_SILENCE:
+                channel.drop()
+            elif silent > ROUNDS_OF_SILENCE // 2:
+                channel.ping()
+
     def close_all(self) -> None:
         """Close every channel: the server stops."""
         for channel in list(self._open.values()):
@@ -100,6 +116,7 @@ class NodeChannel(WSListener):
         "_transport",
         "context",
         "epoch",
+        "heard",
         "topic",
     )
 
@@ -110,6 +127,7 @@ class NodeChannel(WSListener):
         self._protocol = ServerControlChannel()
         self._transport: WSTransport | None = None
         self.epoch = 0
+        self.heard = channels.round
         self.topic = node_topic(context.account, context.region, context.caller.node_id)
         self._looking = False
         self._again = False
@@ -123,9 +141,12 @@ class NodeChannel(WSListener):
         self._opening = asyncio.get_running_loop().call_later(seconds, self.close, WSCloseCode.POLICY_VIOLATION)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """A frame of the node; pings are answered below us."""
+        """A frame of the node, which lives."""
+        self.heard = self._channels.round
         try:
-            if frame.msg_type == WSMsgType.CLOSE:
+            if frame.msg_type == WSMsgType.PING:
+                transport.send_pong(frame.get_payload_as_bytes())
+            elif frame.msg_type == WSMsgType.CLOSE:
                 transport.send_close(frame.get_close_code())
                 transport.disconnect()
             elif frame.msg_type in DATA_FRAMES:
@@ -173,6 +194,17 @@ class NodeChannel(WSListener):
         if self._transport is not None:
             self._transport.send_close(code)
             self._transport.disconnect()
+
+    def ping(self) -> None:
+        """Ask whether the node is still there."""
+        if self._transport is not None:
+            self._transport.send_ping()
+
+    def drop(self) -> None:
+        """Nobody is there any more: end the connection without a word."""
+        log.info("channel silent", extra={"fields": {"node": self.context.caller.node_id}})
+        if self._transport is not None:
+            self._transport.disconnect(graceful=False)
 
     def _opened_or_gone(self) -> None:
         if self._opening is not None:

@@ -318,7 +318,7 @@ def hand_over(transport: asyncio.Transport, listener: WSListener, request: bytes
         20.0,
         20.0,
         WSAutoPingStrategy.PING_WHEN_IDLE,
-        True,
+        False,  # listeners answer pings: they are signs of life
         WEBSOCKET_FRAME_LIMIT,
         None,
         WEBSOCKET_BUFFER_BYTES,

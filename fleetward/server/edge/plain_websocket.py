@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from picows import WSCloseCode, WSListener, WSMsgType
-from websockets.frames import Close, Frame, Opcode
+from websockets.frames import Close, Frame
 from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
@@ -62,7 +62,7 @@ class PlainWebSocket(asyncio.Protocol):
         self._protocol.receive_data(data)
         self._flush()
         for event in self._protocol.events_received():
-            if isinstance(event, Frame) and event.opcode not in (Opcode.PING, Opcode.PONG):
+            if isinstance(event, Frame):
                 frame = PlainFrame(WSMsgType(int(event.opcode)), event.fin, bytes(event.data))
                 self._listener.on_ws_frame(self, frame)
         if self._protocol.close_expected():
@@ -89,10 +89,21 @@ class PlainWebSocket(asyncio.Protocol):
             self._protocol.send_close(close_code.value or None)
             self._flush()
 
-    def disconnect(self) -> None:
-        """Close it once all is sent."""
-        if self._transport is not None:
+    def send_ping(self, message: bytes | None = None) -> None:
+        """Ask the peer for a sign of life."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_ping(message or b"")
+            self._flush()
+
+    def send_pong(self, message: bytes | None = None) -> None:
+        """Nothing to do: `websockets` has answered the ping itself."""
+
+    def disconnect(self, graceful: bool = True) -> None:
+        """Close it once all is sent, or at once."""
+        if self._transport is not None and graceful:
             self._transport.close()
+        elif self._transport is not None:
+            self._transport.abort()
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():

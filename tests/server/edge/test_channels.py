@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -296,3 +299,61 @@ def test_a_stopping_server_says_goodbye(start_server: StartServer) -> None:
         eventually(lambda: connected(machine))
         assert server.stop() == 0
         assert closing_code(channel) == 1001
+
+
+class Relay:
+    """A way to the server on which, once it is `frozen`, nothing passes and nobody is told."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self.frozen = threading.Event()
+        self.near, inner = socket.socketpair()
+        far = server.plain_socket()
+        self._ends = (self.near, inner, far)
+        far.settimeout(None)
+        for source, sink in ((inner, far), (far, inner)):
+            threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if not self.frozen.is_set():
+                    sink.sendall(data)
+
+    def close(self) -> None:
+        """End both connections."""
+        for end in self._ends:
+            end.close()
+
+
+@pytest.mark.parametrize("websockets", ["picows", "websockets"])
+def test_a_peer_that_vanished_is_not_connected_for_long_and_one_that_only_answers_pings_is(
+    start_server: StartServer, websockets: str
+) -> None:
+    """Half-open: no close, no reset, just nothing any more."""
+    silence = 1.2
+    server = start_server(websockets=websockets, channel_silence=silence)
+    vanishing, quiet = server.join(1), server.join(2)
+    relay = Relay(server)
+    with Channel(quiet), contextlib.closing(relay):
+        gone = Channel(vanishing, through=relay.near)
+        eventually(lambda: connected(vanishing) and connected(quiet))
+        opened = time.monotonic()
+        eventually(lambda: time.monotonic() - opened > 2 * silence, within=10)
+        assert connected(vanishing), "it answers pings"
+        relay.frozen.set()
+        frozen = time.monotonic()
+        assert connected(vanishing)
+        eventually(lambda: not connected(vanishing), within=10)
+        assert time.monotonic() - frozen < 2.5 * silence
+        assert connected(quiet)
+        assert invocation_goes_to_the_newest(vanishing)
+        with contextlib.suppress(Exception):
+            gone.socket.socket.close()
+
+
+def invocation_goes_to_the_newest(node: Node) -> bool:
+    """A node that comes back after it vanished gets what was sent meanwhile."""
+    command_id = send_command(node)
+    with Channel(node) as channel:
+        channel.run()
+    return status(node, command_id) == "Success"

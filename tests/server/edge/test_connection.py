@@ -196,6 +196,8 @@ class Echo(WSListener):
         self.told.append((frame.msg_type, frame.fin, frame.get_payload_as_bytes()))
         if frame.msg_type in (WSMsgType.TEXT, WSMsgType.BINARY):
             transport.send(frame.msg_type, frame.get_payload_as_bytes())
+        elif frame.msg_type == WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
         elif frame.msg_type == WSMsgType.CLOSE:
             transport.send_close(frame.get_close_code())
             transport.disconnect()
@@ -275,6 +277,7 @@ def test_a_connection_becomes_a_websocket(implementation: str) -> None:
     assert told[-1] == "disconnected"
     kinds = [each[:2] for each in told[1:-1]]
     assert kinds[:3] == [(WSMsgType.TEXT, True), (WSMsgType.BINARY, False), (WSMsgType.CONTINUATION, True)]
+    assert kinds[-2][0] == WSMsgType.PING
     assert kinds[-1][0] == WSMsgType.CLOSE
 
 
