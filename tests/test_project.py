@@ -50,6 +50,7 @@ STARTS: dict[str, tuple[str, ...]] = {
     "fleetward/cli/leave.py": ("fleetward.agent",),
     "fleetward/cli/server.py": ("fleetward.server",),
     "fleetward/cli/server_unit.py": ("fleetward.server", "fleetward.agent.platforms.systemd"),
+    "fleetward/cli/ca.py": ("fleetward.server.authority",),
     "fleetward/cli/init.py": ("fleetward.server",),
 }
 """Commands that are the program they start, or work on its folder; they import it inside functions only."""
@@ -94,6 +95,7 @@ ASYNC_ALLOWED: dict[str, str] = {
     "fleetward/agent/polling.py": "the channel's other road",
     "fleetward/agent/report.py": "replies leave by either road",
     "fleetward/agent/identity.py": "joins and renews keys by calls",
+    "fleetward/agent/trust.py": "asks for the CAs",
     "fleetward/agent/signing.py": "signs in a child process",
     "fleetward/agent/execution.py": "runs a document beside the channel",
     "fleetward/agent/process.py": "waits for programs beside the channel",

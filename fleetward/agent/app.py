@@ -16,7 +16,7 @@ import socket
 import sys
 from pathlib import Path
 
-from fleetward.agent import platforms
+from fleetward.agent import platforms, trust
 from fleetward.agent.channel import Channel
 from fleetward.agent.client import Client, ServiceFault
 from fleetward.agent.http import HttpFault
@@ -59,6 +59,7 @@ class Agent:
     def __init__(self, state: StateFolder, platform: Platform) -> None:
         identity = load(state)
         endpoint = endpoint_of(state, identity.endpoint, identity.region)
+        self._state = state
         self._platform = platform
         self._tokens = RoleTokens(state, endpoint, platform)
         self._client = Client(endpoint, identity.node_id, self._tokens)
@@ -78,6 +79,7 @@ class Agent:
             asyncio.create_task(self._channel.run()),
             asyncio.create_task(self._beat()),
             asyncio.create_task(self._clean()),
+            asyncio.create_task(self._trust()),
         ]
         stopping = asyncio.create_task(_until(stopped))
         done, _ = await asyncio.wait([*duties, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -116,6 +118,11 @@ class Agent:
             "PlatformVersion": version,
             "SSMConnectionChannel": self._channel.kind,
         }
+
+    async def _trust(self) -> None:
+        """Learn of new CAs; without TLS there is nothing to learn."""
+        await trust.keep(self._state, self._client.endpoint)
+        await asyncio.Event().wait()
 
     async def _clean(self) -> None:
         while True:

@@ -1,7 +1,7 @@
-"""RSA work of a node in a short-lived child: one signature costs 9 MiB that a process never gives back.
+"""Work with keys and certificates in a short-lived child: one signature costs 9 MiB that a process never gives back.
 
-The child reads one JSON object from its standard input and writes one to its standard output. `generate` and `sign`
-are what the resident process calls; `python -m fleetward.agent.signing` is the child.
+The child reads one JSON object from its standard input and writes one to its standard output. `generate`, `sign`
+and `judge` are what the resident process calls; `python -m fleetward.agent.signing` is the child.
 """
 
 from __future__ import annotations
@@ -53,6 +53,12 @@ async def sign(
     )
 
 
+async def judge(kept: str, offered: str, succession: str, now: datetime) -> str:
+    """The CAs to believe from now on (PEM), see `trust.judged`."""
+    question = {"action": "judge", "kept": kept, "offered": offered, "succession": succession, "now": now.isoformat()}
+    return str((await _ask(question))["believed"])
+
+
 async def _ask(question: Mapping[str, Any]) -> dict[str, Any]:
     command = [sys.executable, "-P", "-m", "fleetward.agent.signing"]
     try:
@@ -68,6 +74,15 @@ async def _ask(question: Mapping[str, Any]) -> dict[str, Any]:
 
 def answer(question: Mapping[str, Any]) -> dict[str, str]:
     """What the child does."""
+    if question["action"] == "judge":
+        from fleetward.agent import trust
+
+        now = datetime.fromisoformat(question["now"])
+        return {"believed": trust.judged(question["kept"], question["offered"], question["succession"], now)}
+    return _answer_with_keys(question)
+
+
+def _answer_with_keys(question: Mapping[str, Any]) -> dict[str, str]:
     import base64
 
     from cryptography.hazmat.primitives import serialization

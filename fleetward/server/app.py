@@ -326,6 +326,7 @@ class Application:
                 "GET /healthz": self.pages.healthz,
                 "GET /readyz": self.pages.readyz,
                 "GET /_fleetward/ca.pem": self.pages.ca,
+                "GET /_fleetward/ca-succession.pem": self.pages.succession,
                 **self._pages_of_ephemeral(),
             },
             {OUTPUTS: self.pages.outputs},

@@ -1,10 +1,8 @@
-"""Certificates: our own CA (10 years) and the server certificate it signs (90 days, renewed at two thirds)."""
+"""Certificates: the server's own, which our CA signs (90 days, renewed at two thirds), and the operator's."""
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
-import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,18 +10,18 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-CA_LIFETIME = timedelta(days=3650)
+from fleetward.server import authority
+from fleetward.server.authority import CertificateFault as CertificateFault
+from fleetward.server.authority import Issuer
+
 SERVER_LIFETIME = timedelta(days=90)
 RENEW_AFTER = SERVER_LIFETIME * 2 / 3
 SERVICES = ("ssm", "ssmmessages", "ec2messages", "s3", "kms", "logs", "monitoring", "sts", "iam")
-
-
-class CertificateFault(Exception):
-    """The operator's certificate or key cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +34,17 @@ class Files:
 
 
 def prepare(folder: Path, names: Sequence[str], regions: Sequence[str], now: datetime) -> Files:
-    """Our CA and a server certificate for `names`, made or renewed where needed."""
+    """Our CA and a server certificate for `names`, made, renewed or switched to the CA to come where needed."""
     folder.mkdir(parents=True, exist_ok=True)
     files = Files(folder / "ca.pem", folder / "server.pem", folder / "server.key")
-    ca_key_file = folder / "ca.key"
-    if not files.ca.exists() or not ca_key_file.exists():
-        _create_ca(files.ca, ca_key_file, now)
+    if not files.ca.exists() or not (folder / "ca.key").exists():
+        authority.create(folder, now)
+    authority.advance(folder, now)
+    issuer = authority.issuer(folder)
     wanted = subject_names(names, regions)
-    if not files.certificate.exists() or not files.key.exists() or needs_renewal(files.certificate, wanted, now):
-        _create_server(files, ca_key_file, wanted, now)
+    if not _is_usable(files, issuer) or needs_renewal(files.certificate, wanted, now):
+        _create_server(files, issuer, wanted, now)
+    authority.settle(folder)
     return files
 
 
@@ -70,6 +70,17 @@ def needs_renewal(certificate: Path, wanted: Sequence[str], now: datetime) -> bo
     return not {str(_address(name) or name) for name in wanted} <= present
 
 
+def _is_usable(files: Files, issuer: Issuer) -> bool:
+    """Whether there is a certificate of this CA and its key."""
+    try:
+        certificate = x509.load_pem_x509_certificates(files.certificate.read_bytes())[0]
+        certificate.verify_directly_issued_by(issuer.certificate)
+        key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+    except (OSError, ValueError, TypeError, InvalidSignature):
+        return False
+    return certificate.public_key() == key.public_key()
+
+
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """A server-side context for TLS 1.2 and newer."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -87,40 +98,8 @@ def load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
         raise CertificateFault(f"cannot use {certificate} with {key}: {fault}") from fault
 
 
-def fingerprint(ca: Path) -> str:
-    """SHA-256 over the CA certificate's DER, hex: what the join line carries."""
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(ca.read_text())).hexdigest()
-
-
-def _create_ca(certificate: Path, key_file: Path, now: datetime) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Fleetward"),
-            x509.NameAttribute(NameOID.COMMON_NAME, f"Fleetward CA {now:%Y-%m-%d}"),
-        ]
-    )
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + CA_LIFETIME)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    _write(key_file, _key_pem(key), 0o600)
-    _write(certificate, built.public_bytes(serialization.Encoding.PEM), 0o644)
-
-
-def _create_server(files: Files, ca_key_file: Path, names: Sequence[str], now: datetime) -> None:
-    ca = x509.load_pem_x509_certificate(files.ca.read_bytes())
-    ca_key = serialization.load_pem_private_key(ca_key_file.read_bytes(), None)
-    assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+def _create_server(files: Files, issuer: Issuer, names: Sequence[str], now: datetime) -> None:
+    ca = issuer.certificate
     key = ec.generate_private_key(ec.SECP256R1())
     alternatives: list[x509.GeneralName] = []
     for name in names:
@@ -133,10 +112,10 @@ def _create_server(files: Files, ca_key_file: Path, names: Sequence[str], now: d
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + SERVER_LIFETIME)
+        .not_valid_after(min(now + SERVER_LIFETIME, ca.not_valid_after_utc))
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(authority.key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
@@ -145,30 +124,10 @@ def _create_server(files: Files, ca_key_file: Path, names: Sequence[str], now: d
             ),
             critical=False,
         )
-        .sign(ca_key, hashes.SHA256())
+        .sign(issuer.key, hashes.SHA256())
     )
-    _write(files.key, _key_pem(key), 0o600)
-    _write(files.certificate, built.public_bytes(serialization.Encoding.PEM), 0o644)
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    authority.write(files.key, authority.key_pem(key), 0o600)
+    authority.write(files.certificate, authority.pem(built), 0o644)
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -176,11 +135,3 @@ def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return ipaddress.ip_address(name)
     except ValueError:
         return None
-
-
-def _write(file: Path, content: bytes, mode: int) -> None:
-    fresh = file.with_name(file.name + ".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-    fresh.replace(file)

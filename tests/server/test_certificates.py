@@ -75,15 +75,6 @@ def test_a_new_name_is_signed_at_once_and_an_old_one_may_stay(tmp_path: Path) ->
     assert "10.0.0.7" in names_in(files.certificate)
 
 
-def test_a_fingerprint_is_over_the_der(tmp_path: Path) -> None:
-    """As `openssl x509 -fingerprint -sha256` counts."""
-    files = certificates.prepare(tmp_path, NAMES, ["us-east-1"], NOW)
-    from cryptography.hazmat.primitives import hashes
-
-    expected = x509.load_pem_x509_certificate(files.ca.read_bytes()).fingerprint(hashes.SHA256()).hex()
-    assert certificates.fingerprint(files.ca) == expected
-
-
 def test_an_unusable_certificate_is_named(tmp_path: Path) -> None:
     """File and reason in one sentence, also where a context is in use."""
     files = certificates.prepare(tmp_path, NAMES, ["us-east-1"], NOW)

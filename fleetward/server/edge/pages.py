@@ -60,10 +60,17 @@ class Pages:
         return Response(200, TEXT, b"ready\n")
 
     async def ca(self, exchange: Exchange) -> Response:
-        """Our CA's certificate; whoever fetches it compares its hash before trusting it."""
+        """Our CAs' certificates; whoever fetches one compares its hash before trusting it."""
         if self._ca is None:
             return Response(404, TEXT, b"This server uses a certificate of its operator's.\n")
         return Response(200, (("content-type", "application/x-pem-file"),), self._ca.read_bytes())
+
+    async def succession(self, exchange: Exchange) -> Response:
+        """The CA to come, signed by the present one; there is one while both are trusted."""
+        file = self._ca.with_name("succession.pem") if self._ca is not None else None
+        if file is None or not file.exists():
+            return Response(404, TEXT, b"No other CA is to come.\n")
+        return Response(200, (("content-type", "application/x-pem-file"),), file.read_bytes())
 
     async def outputs(self, exchange: Exchange) -> Response:
         """PUT by a node: keep a stream in full. GET by an operator: read it, from `offset` on."""
