@@ -368,7 +368,8 @@ class SimServer:
         if lease is not None and lease > moment:
             return now + lease - moment
         if timer.due is not None:
-            found = self.around.eyes.execute(_text(timer.name, timer.due), {"now": moment}).fetchone()
+            text, constants = _text(timer.name, timer.due)
+            found = self.around.eyes.execute(text, {**constants, "now": moment}).fetchone()
             if found is None:
                 return now + LONG
         self._start(self.background.run_timer(timer))
@@ -394,9 +395,10 @@ def _at(due: int | None, moment: int, now: int, pause: int) -> int:
 
 
 @cache
-def _text(name: str, due: Executable) -> str:
-    """The SQL of what makes the timer of this name due."""
-    return str(due)
+def _text(name: str, due: Executable) -> tuple[str, dict[str, Any]]:
+    """The SQL of what makes the timer of this name due, and the constants in it."""
+    compiled = due.compile()  # type: ignore[attr-defined]  # every statement has it
+    return str(compiled), dict(compiled.params)
 
 
 @cache

@@ -10,7 +10,7 @@ from fleetward.testing.storm import Storm
 from fleetward.testing.world import BrokenPromise
 from tests.simulation.mutants import MUTANTS, Mutant
 
-SEEDS = tuple(dict.fromkeys((12, 5, 9, 8, 2, 1, *range(40))))
+SEEDS = tuple(dict.fromkeys((12, 5, 9, 8, 2, 1, 42, *range(40))))
 """Those that find the rarer bugs come first."""
 
 
