@@ -94,6 +94,11 @@ class Journal:
         sync_folder(self._folder)
         return Record(path, [accepted])
 
+    def settle(self, command_id: str) -> None:
+        """Know a command as over that never came, so that it is not run if it comes after all."""
+        (self._finished / command_id).touch(mode=0o600)
+        sync_folder(self._finished)
+
     def open_records(self) -> list[Record]:
         """What was in progress when the agent last ended, in the order of acceptance."""
         for leftover in self._folder.glob("*.new"):

@@ -31,6 +31,7 @@ WAITING_AT_ONCE = 5
 KEEP_FOLDERS_SECONDS = 14 * 24 * 3600
 REBOOT_PATIENCE_SECONDS = 300.0
 REBOOT_AGAIN_SECONDS = 600.0
+NEVER_CAME = "The command was cancelled before it reached the node."
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,8 @@ class Worker:
 
     def _cancel(self, job_id: str, topic: str, content: str) -> Ack:
         try:
-            command_id = command_id_of(json.loads(content)["CancelMessageId"])
+            cancelled: str = json.loads(content)["CancelMessageId"]
+            command_id = command_id_of(cancelled)
         except (ValueError, KeyError, TypeError, AttributeError, RemoteProtocolError):
             return Ack(AckCode.AGENT_JOB_MESSAGE_PARSE_ERROR, "the message does not say what to cancel")
         self._replies.add(
@@ -127,6 +129,10 @@ class Worker:
         for execution in [*self._running.values(), *self._waiting]:
             if execution.record.command_id == command_id:
                 execution.cancel()
+        if is_command_id(command_id) and not self._journal.knows(command_id):
+            self._journal.settle(command_id)
+            outcome = reply_content(self._platform, DocumentStatus.CANCELLED, None, trace=NEVER_CAME)
+            self._replies.add(Reply(cancelled, SEND_COMMAND, outcome, uuid.uuid4()))
         return Ack(AckCode.SUCCESSFUL)
 
     @property

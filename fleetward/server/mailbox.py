@@ -49,6 +49,8 @@ HOLD_AFTER_RECONNECT = timedelta(seconds=15)
 AGENT_REMEMBERS = timedelta(minutes=25)
 REPLIES_REMEMBERED = timedelta(hours=3)
 OVERLOOKED_AFTER = timedelta(seconds=5)
+WOKEN_AT_ONCE = 5000
+BATCH = 1000
 POLLING = -1
 """The epoch that the polling road sends under."""
 
@@ -141,14 +143,21 @@ SUBJECTS_OF_NODE = select(messages.c.kind, messages.c.subject, messages.c.messag
     messages.c.region == bindparam("in_region"),
     messages.c.node_id == bindparam("node"),
 )
+_IN_ORDER_OF_TIME = (messages.c.due_at, messages.c.account_id, messages.c.region, messages.c.node_id)
 DUE_NODES = (
-    select(messages.c.account_id, messages.c.region, messages.c.node_id)
-    .where(messages.c.due_at > bindparam("after"), messages.c.due_at <= bindparam("now"))
+    select(*_IN_ORDER_OF_TIME)
+    .where(
+        tuple_(*_IN_ORDER_OF_TIME)
+        > tuple_(*(bindparam(f"after_{column.name}", type_=column.type) for column in _IN_ORDER_OF_TIME)),
+        messages.c.due_at <= bindparam("now"),
+    )
     .distinct()
-    .limit(5000)
+    .order_by(*_IN_ORDER_OF_TIME)
+    .limit(WOKEN_AT_ONCE)
 )
+_WHOSE = (messages.c.account_id, messages.c.region, messages.c.node_id)
 LEFT_WAITING = (
-    select(messages.c.account_id, messages.c.region, messages.c.node_id)
+    select(*_WHOSE)
     .join(
         presence.connections,
         and_(
@@ -157,9 +166,14 @@ LEFT_WAITING = (
             presence.connections.c.node_id == messages.c.node_id,
         ),
     )
-    .where(presence.connections.c.server_id == bindparam("server"), messages.c.due_at <= bindparam("before"))
+    .where(
+        presence.connections.c.server_id == bindparam("server"),
+        messages.c.due_at <= bindparam("before"),
+        tuple_(*_WHOSE) > tuple_(*(bindparam(f"after_{column.name}", type_=column.type) for column in _WHOSE)),
+    )
     .distinct()
-    .limit(5000)
+    .order_by(*_WHOSE)
+    .limit(WOKEN_AT_ONCE)
 )
 SEEN = select(seen_replies.c.node_id, seen_replies.c.message_id).where(
     seen_replies.c.account_id == bindparam("account"),
@@ -167,10 +181,21 @@ SEEN = select(seen_replies.c.node_id, seen_replies.c.message_id).where(
     tuple_(seen_replies.c.node_id, seen_replies.c.message_id).in_(bindparam("replies", expanding=True)),
 )
 REMEMBER = insert(seen_replies)
-FORGET_REPLIES = delete(seen_replies).where(seen_replies.c.seen_at < bindparam("before"))
+_REPLY = tuple(seen_replies.primary_key)
+FORGET_REPLIES = delete(seen_replies).where(
+    tuple_(*_REPLY).in_(select(*_REPLY).where(seen_replies.c.seen_at < bindparam("before")).limit(BATCH))
+)
+_KEY = tuple(messages.primary_key)
 EXPIRE = delete(messages).where(
-    messages.c.expires_at <= bindparam("now"),
-    or_(messages.c.state != "accepted", messages.c.lane == int(Lane.URGENT)),  # others end with what they are about
+    tuple_(*_KEY).in_(
+        select(*_KEY)
+        .where(
+            messages.c.expires_at <= bindparam("now"),
+            # others end with what they are about
+            or_(messages.c.state != "accepted", messages.c.lane == int(Lane.URGENT)),
+        )
+        .limit(BATCH)
+    )
 )
 RECALL = delete(messages).where(*_MESSAGE, messages.c.state != "accepted")
 ACCEPTED = select(messages.c.node_id, messages.c.message_id).where(
@@ -464,20 +489,35 @@ def fresh(call: Call, replies: Sequence[tuple[str, str]]) -> list[bool]:
     return answer
 
 
-def due_nodes(call: Call, after: datetime) -> list[str]:
-    """Entry: topics of nodes with a message that became due since `after`."""
-    return [node_topic(*row) for row in call.db.all(DUE_NODES, after=after, now=call.now)]
+Place = tuple[datetime, str, str, str]
+"""Where a look at what is due stopped: time, account, region, node."""
 
 
-def left_waiting(call: Call, server_id: str) -> list[str]:
-    """Entry: topics of nodes connected to this server whose messages have been due for a while: a wake was lost."""
-    return [node_topic(*row) for row in call.db.all(LEFT_WAITING, server=server_id, before=call.now - OVERLOOKED_AFTER)]
+def due_nodes(call: Call, after: Place) -> tuple[list[str], Place | None]:
+    """Entry: topics of up to 5,000 nodes with a message that became due behind `after`; where more are, or None."""
+    named = {f"after_{column.name}": value for column, value in zip(_IN_ORDER_OF_TIME, after, strict=True)}
+    rows = call.db.all(DUE_NODES, now=call.now, **named)
+    topics = list(dict.fromkeys(node_topic(*row[1:]) for row in rows))
+    return topics, (rows[-1][0], *rows[-1][1:]) if len(rows) == WOKEN_AT_ONCE else None
 
 
-def expire(call: Call) -> None:
-    """Forget messages past their time, and replies seen more than three hours ago."""
-    call.db.run(EXPIRE, {"now": call.now})
-    call.db.run(FORGET_REPLIES, {"before": call.now - REPLIES_REMEMBERED})
+def left_waiting(call: Call, request: tuple[str, tuple[str, str, str]]) -> tuple[list[str], tuple[str, str, str]]:
+    """Entry: topics of nodes connected to this server whose messages have been due for a while: a wake was lost.
+
+    `(server_id, after)` -> up to 5,000 behind the node `after`, and where to go on: at the beginning, after the last.
+    """
+    server_id, after = request
+    named = {f"after_{column.name}": value for column, value in zip(_WHOSE, after, strict=True)}
+    rows = call.db.all(LEFT_WAITING, server=server_id, before=call.now - OVERLOOKED_AFTER, **named)
+    following = tuple(rows[-1]) if len(rows) == WOKEN_AT_ONCE else ("", "", "")
+    return [node_topic(*row) for row in rows], following
+
+
+def expire(call: Call) -> bool:
+    """Forget messages past their time, and replies seen more than three hours ago; True while there are more."""
+    expired = call.db.run(EXPIRE, {"now": call.now})
+    forgotten = call.db.run(FORGET_REPLIES, {"before": call.now - REPLIES_REMEMBERED})
+    return expired == BATCH or forgotten == BATCH
 
 
 def _key(call: Call, node_id: str, message_id: str) -> dict[str, str]:

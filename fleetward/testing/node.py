@@ -386,6 +386,9 @@ class Node:
             self._reply(job_id, CANCEL_COMMAND, _content("InProgress", None), keep=False, polled=False)
         document = self.disk.documents.get(cancelled)
         if document is None:
+            if self.kind == "ours" and command_id_of(cancelled) not in self.disk.received:
+                self.disk.received[command_id_of(cancelled)] = self.clock.elapsed
+                self._reply(cancelled, SEND_COMMAND, _content("Cancelled", None), polled=False)
             return
         alarm = self._work.pop(cancelled, None)
         if alarm is not None:

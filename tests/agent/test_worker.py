@@ -119,6 +119,31 @@ def test_a_cancelled_command_that_waited_never_starts(tmp_path: Path) -> None:
     run(work())
 
 
+def test_a_command_cancelled_before_it_came_is_reported_so_and_does_not_run(tmp_path: Path) -> None:
+    """Also after the agent was started anew; what ended before its cancel is not told of again."""
+
+    async def cancel_first() -> str:
+        async with Machine(tmp_path).running() as machine:
+            done, _ = machine.send(content(document(script("true"))))
+            await machine.result(done)
+            told = len(machine.told(done))
+            machine.cancel(done)
+            command_id = new_command_id()
+            assert machine.cancel(command_id).code is AckCode.SUCCESSFUL
+            ended = await machine.result(command_id)
+            assert (ended["documentStatus"], ended["steps"]) == ("Cancelled", {})
+            assert len(machine.told(done)) == told
+            return command_id
+
+    async def send_it(command_id: str) -> None:
+        async with Machine(tmp_path).running() as machine:
+            _, ack = machine.send(content(document(script(f"touch {tmp_path}/ran"))), command_id=command_id)
+            assert ack.code is AckCode.DUPLICATE_COMMAND
+
+    asyncio.run(send_it(asyncio.run(cancel_first())))
+    assert not (tmp_path / "ran").exists()
+
+
 def test_five_run_five_wait_and_no_more_are_taken(tmp_path: Path) -> None:
     async def work() -> None:
         async with Machine(tmp_path).running() as machine:

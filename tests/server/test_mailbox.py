@@ -250,13 +250,62 @@ def test_due_nodes_are_those_whose_message_became_due_since(core: Core) -> None:
     post(core, "m1", "m2")
     post(core, "m3", node="mi-2")
     first = core.time
-    due = core.do(lambda call: mailbox.due_nodes(call, before))
+    due, more = core.do(lambda call: mailbox.due_nodes(call, (before, "", "", "")))
+    assert more is None
     assert sorted(due) == [f"node/{ACCOUNT}/{REGION}/{node}" for node in sorted((N1, "mi-2"))]
     take(core, POLLING)
     core.advance(seconds=9)
-    assert core.do(lambda call: mailbox.due_nodes(call, first)) == []
+    assert core.do(lambda call: mailbox.due_nodes(call, (first, "~", "", ""))) == ([], None)
     core.advance(seconds=1)
-    assert core.do(lambda call: mailbox.due_nodes(call, first)) == [f"node/{ACCOUNT}/{REGION}/{N1}"]
+    due, _ = core.do(lambda call: mailbox.due_nodes(call, (first, "~", "", "")))
+    assert due == [f"node/{ACCOUNT}/{REGION}/{N1}"]
+
+
+def post_many(core: Core, number: int) -> list[str]:
+    """A message for each of so many nodes, in one step; their topics."""
+    nodes = [f"mi-{index:017x}" for index in range(number)]
+    expires = core.time + timedelta(hours=1)
+    for first in range(0, number, 1000):
+        core.do(
+            lambda call, first=first: mailbox.post(
+                call, [Message(node, "m", "k", "s", expires) for node in nodes[first : first + 1000]]
+            )
+        )
+    return [f"node/{ACCOUNT}/{REGION}/{node}" for node in nodes]
+
+
+def test_all_that_became_due_at_once_is_found_at_once(core: Core) -> None:
+    """Every node of a large command, whatever else is due; a look goes on where the one before stopped."""
+    topics = post_many(core, 12_000)
+    found: list[str] = []
+    after: mailbox.Place | None = (core.time - timedelta(seconds=1), "", "", "")
+    while after is not None:
+        some, after = core.do(lambda call, after=after: mailbox.due_nodes(call, after))
+        assert len(some) <= mailbox.WOKEN_AT_ONCE
+        found += some
+    assert found == topics
+
+
+def test_nodes_whose_messages_cannot_go_out_do_not_hide_others_whose_wake_was_lost(core: Core) -> None:
+    """Looks take turns through all nodes."""
+    topics = post_many(core, 6000)
+    for first in range(0, 6000, 1000):
+        names = [topic.rpartition("/")[2] for topic in topics[first : first + 1000]]
+        core.batch(presence.connect, [(name, "server", "3.3") for name in names])
+    core.advance(seconds=6)
+    found: list[list[str]] = []
+    after = ("", "", "")
+    for _ in range(3):
+        some, after = core.do(lambda call, after=after: mailbox.left_waiting(call, ("server", after)))
+        found.append(some)
+    assert [len(some) for some in found] == [5000, 1000, 5000]
+    assert found[0] + found[1] == topics
+
+
+def test_what_expired_goes_a_thousand_at_a_time(core: Core) -> None:
+    post_many(core, 2500)
+    core.advance(hours=1)
+    assert [core.do(mailbox.expire) for _ in range(4)] == [True, True, False, False]
 
 
 def test_replies_are_fresh_once_for_three_hours(core: Core) -> None:

@@ -60,6 +60,17 @@ UNFINISHED = (
     .order_by(table.invocations.c.node_id)
     .limit(CHUNK)
 )
+UNFINISHED_AMONG = (
+    select(table.invocations)
+    .where(
+        table.invocations.c.account_id == bindparam("account"),
+        table.invocations.c.region == bindparam("in_region"),
+        table.invocations.c.command_id == bindparam("command"),
+        table.invocations.c.node_id.in_(bindparam("nodes", expanding=True)),
+        table.invocations.c.ended_at.is_(None),
+    )
+    .order_by(table.invocations.c.node_id)
+)
 OVERDUE = (
     select(table.invocations)
     .where(
@@ -291,12 +302,16 @@ def _end(call: Call, tally: Tally, node_ids: Sequence[str], status: InvocationSt
 
 
 @ssm.timer(every=timedelta(seconds=15), due=OVERDUE_TENANTS)
-def time_out(call: Call) -> None:
-    """End what was not delivered, or never answered, in its time (only an agent can say ExecutionTimedOut)."""
+def time_out(call: Call) -> bool:
+    """End what was not delivered, or never answered, in its time (only an agent can say ExecutionTimedOut).
+
+    A chunk at a time; True while there are more.
+    """
     overdue = call.db.all(OVERDUE, account=call.account, in_region=call.region, now=call.now)
     postponed = _give_accepted_their_time(call, overdue)
     late = [row for row in overdue if (row.command_id, row.node_id) not in postponed]
     end_unanswered(call, late, InvocationStatus.DELIVERY_TIMED_OUT)
+    return len(overdue) == CHUNK
 
 
 def _give_accepted_their_time(call: Call, overdue: Sequence[Row[Any]]) -> set[tuple[str, str]]:
@@ -321,13 +336,14 @@ def end_unanswered(call: Call, rows: Sequence[Row[Any]], status: InvocationStatu
         by_command[row.command_id].append(row)
     for command_id, command in table.lock(call, by_command).items():
         tally = Tally(command)
-        for each in by_command[command_id]:
-            current = call.db.first(table.INVOCATION, **table.key(call, command_id, each.node_id))
-            if current is None or current.ended_at is not None:
-                continue
+        ids = [each.node_id for each in by_command[command_id]]
+        ends: dict[tuple[InvocationStatus, bool], list[str]] = defaultdict(list)
+        for current in call.db.all(UNFINISHED_AMONG, **table.key(call, command_id), nodes=ids):
             cancelling = current.status == InvocationStatus.CANCELLING.value
             end = InvocationStatus.CANCELLED if cancelling else status
-            _end(call, tally, [each.node_id], end, released=current.released_at is not None)
+            ends[end, current.released_at is not None].append(current.node_id)
+        for (end, was_released), node_ids in ends.items():
+            _end(call, tally, node_ids, end, released=was_released)
         mailbox.finish(call, [(each.node_id, job_id(command_id, each.node_id)) for each in by_command[command_id]])
         proceed(call, tally)
 

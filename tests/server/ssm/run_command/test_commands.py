@@ -116,6 +116,22 @@ def test_what_was_sent_and_not_accepted_is_not_sent_again_after_its_cancel(desk:
     assert message not in desk.take(node)
 
 
+def test_what_was_sent_into_the_void_is_cancelled_once_the_node_says_that_it_never_came(desk: Any) -> None:
+    """Our agent does; from others there is no word about a command they never had."""
+    (node,) = desk.nodes(1)
+    command_id = desk.send([node])
+    desk.take(node)
+    desk.cancel(command_id)
+    assert desk.status(command_id, node) == "Cancelling"
+    desk.connect(node)
+    desk.later(seconds=16)
+    (order,) = desk.take(node)
+    desk.confirm_cancel(node, order)
+    desk.reply(node, command_id, "Cancelled")
+    assert desk.status(command_id, node) == "Cancelled"
+    assert desk.take(node) == []
+
+
 def test_cancel_of_some_nodes_leaves_the_others(desk: Any) -> None:
     first, second = desk.nodes(2)
     command_id = desk.send([first, second])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fleetward.protocol.control_channel import job_id
 from fleetward.protocol.status import release_count
+from fleetward.server.ssm.nodes import Admission, admit
 from fleetward.server.ssm.run_command import release
 
 
@@ -168,3 +169,23 @@ def test_large_commands_are_expanded_and_released_in_chunks(desk: Any, monkeypat
     command_id = desk.send(nodes, MaxConcurrency="100%")
     assert released(desk, command_id, nodes) == nodes
     assert desk.command(command_id)["TargetCount"] == 5
+
+
+def test_a_large_command_times_out_as_a_whole_at_once(desk: Any) -> None:
+    """The timer's entry is run again while it says that there are more, a chunk each time."""
+    number = 3000
+    for first in range(0, number, 500):
+        made = [
+            Admission(activation_id="", iam_role="r", name="", tags={}, public_key=b"%d" % index, fingerprint="f")
+            for index in range(first, first + 500)
+        ]
+        desk.world.do(lambda call, made=made: [admit(call, each) for each in made])
+    command_id = desk.send(Targets=[{"Key": "InstanceIds", "Values": ["*"]}], MaxConcurrency="100%", TimeoutSeconds=30)
+    assert desk.command(command_id)["TargetCount"] == number
+    desk.world.clock.advance(timedelta(seconds=30))
+    rounds = 1
+    while desk.world.do(release.time_out):
+        rounds += 1
+    assert rounds == number // release.CHUNK + 1
+    command = desk.command(command_id)
+    assert (command["DeliveryTimedOutCount"], command["StatusDetails"]) == (number, "DeliveryTimedOut")
