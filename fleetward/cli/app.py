@@ -7,7 +7,7 @@ import sys
 import typer
 
 from fleetward import __version__
-from fleetward.cli import agent, audit, ca, command, demo, init, join, keys, leave, node, region, server
+from fleetward.cli import agent, audit, ca, command, demo, doctor, init, join, keys, leave, node, region, server
 
 program = typer.Typer(
     name="fleetward",
@@ -22,6 +22,7 @@ program.command("join")(join.join)
 program.command("agent")(agent.agent)
 program.command("leave")(leave.leave)
 program.command("demo")(demo.demo)
+program.command("doctor")(doctor.doctor)
 program.command("halt")(command.halt)
 program.command("resume")(command.resume)
 program.add_typer(command.program, name="command")

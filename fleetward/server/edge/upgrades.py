@@ -10,6 +10,8 @@ from picows import WSListener
 
 from fleetward.server.edge.channels import Channels
 from fleetward.server.edge.connection import Rejection
+from fleetward.server.edge.echo import PATH as ECHO
+from fleetward.server.edge.echo import Echo
 from fleetward.server.edge.http import App
 from fleetward.server.edge.pipeline import Exchange, Pipeline, Response
 from fleetward.server.errors import UnknownOperationException, ValidationException
@@ -57,13 +59,16 @@ class Upgrades:
         return Rejection(response.status, dict(response.headers).get("content-type", "text/plain"), response.body)
 
     async def _listener(self, exchange: Exchange) -> WSListener:
-        if not exchange.path.startswith(CONTROL):
+        if not exchange.path.startswith(CONTROL) and exchange.path != ECHO:
             raise UnknownOperationException("There is no WebSocket at this path.")
         if (
             exchange.headers.get("sec-websocket-version") != "13"
             or len(exchange.headers.get("sec-websocket-key", "")) != 24
         ):
             raise ValidationException("The upgrade needs Sec-WebSocket-Version 13 and a Sec-WebSocket-Key.")
+        if exchange.path == ECHO:
+            await self._pipeline.enter(exchange, "sts", "GetCallerIdentity")  # open to whoever signs
+            return Echo()
         await self._pipeline.enter(exchange, "ssmmessages", "OpenControlChannel")
         node_id = exchange.path.removeprefix(CONTROL)
         exchange.request = {"ChannelId": node_id}
