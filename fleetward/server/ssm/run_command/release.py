@@ -11,7 +11,7 @@ from sqlalchemy import Row, bindparam, insert, select, update
 
 from fleetward.protocol.control_channel import job_id
 from fleetward.protocol.status import CommandStatus, InvocationStatus, release_count, resolve_share
-from fleetward.server import jobs, mailbox
+from fleetward.server import jobs, mailbox, presence
 from fleetward.server.call import Call
 from fleetward.server.jobs import DONE, Job, Next
 from fleetward.server.ssm import nodes, ssm
@@ -19,6 +19,8 @@ from fleetward.server.ssm.run_command import commands, table
 from fleetward.server.ssm.run_command.table import Tally
 
 CHUNK = 500
+DELAYED_AFTER = timedelta(seconds=30)
+"""What no connection has taken by then is shown as Delayed; it goes out as soon as the node is back."""
 RELEASABLE = (CommandStatus.PENDING.value, CommandStatus.IN_PROGRESS.value, CommandStatus.DELAYED.value)
 OPEN = (InvocationStatus.PENDING.value, InvocationStatus.DELAYED.value)
 
@@ -46,7 +48,16 @@ WAITING = (
     .limit(bindparam("most"))
 )
 POSTPONE = update(table.invocations).where(*table.THIS_INVOCATION).values(due_at=bindparam("due"))
-RELEASE = update(table.invocations).where(*table.THIS_INVOCATION).values(released_at=bindparam("now"))
+RELEASE = (
+    update(table.invocations)
+    .where(*table.THIS_INVOCATION)
+    .values(released_at=bindparam("now"), due_at=bindparam("due"))
+)
+DELAY = (
+    update(table.invocations)
+    .where(*table.THIS_INVOCATION)
+    .values(status=InvocationStatus.DELAYED.value, due_at=bindparam("due"))
+)
 CANCELLING = update(table.invocations).where(*table.THIS_INVOCATION).values(status=InvocationStatus.CANCELLING.value)
 UNFINISHED = (
     select(table.invocations)
@@ -191,7 +202,8 @@ def release_next(call: Call, tally: Tally) -> None:
     row = tally.row
     most = min(number, CHUNK)
     released = call.db.values(WAITING, **table.key(call, row.command_id), most=most)
-    call.db.run(RELEASE, [{**table.key(call, row.command_id, node_id), "now": call.now} for node_id in released])
+    times = {"now": call.now, "due": min(call.now + DELAYED_AFTER, row.deliver_until)}
+    call.db.run(RELEASE, [{**table.key(call, row.command_id, node_id), **times} for node_id in released])
     mailbox.post(
         call,
         [
@@ -305,10 +317,11 @@ def _end(call: Call, tally: Tally, node_ids: Sequence[str], status: InvocationSt
 def time_out(call: Call) -> bool:
     """End what was not delivered, or never answered, in its time (only an agent can say ExecutionTimedOut).
 
-    A chunk at a time; True while there are more.
+    What has time left and found no connection is Delayed. A chunk at a time; True while there are more.
     """
     overdue = call.db.all(OVERDUE, account=call.account, in_region=call.region, now=call.now)
     postponed = _give_accepted_their_time(call, overdue)
+    postponed |= _delay(call, [row for row in overdue if (row.command_id, row.node_id) not in postponed])
     late = [row for row in overdue if (row.command_id, row.node_id) not in postponed]
     end_unanswered(call, late, InvocationStatus.DELIVERY_TIMED_OUT)
     return len(overdue) == CHUNK
@@ -317,7 +330,7 @@ def time_out(call: Call) -> bool:
 def _give_accepted_their_time(call: Call, overdue: Sequence[Row[Any]]) -> set[tuple[str, str]]:
     """Those whose nodes accepted them in time and have not said more: they are given the time to run as well."""
     commands_of = table.lock(call, (row.command_id for row in overdue))
-    silent = [row for row in overdue if row.status == InvocationStatus.PENDING.value and row.released_at is not None]
+    silent = [row for row in overdue if row.status in OPEN and row.released_at is not None]
     accepted = mailbox.accepted(call, (row.node_id for row in silent))
     postponed = {
         (row.command_id, row.node_id): commands_of[row.command_id].expires_at
@@ -327,6 +340,20 @@ def _give_accepted_their_time(call: Call, overdue: Sequence[Row[Any]]) -> set[tu
     }
     call.db.run(POSTPONE, [{**table.key(call, *pair), "due": due} for pair, due in postponed.items()])
     return set(postponed)
+
+
+def _delay(call: Call, overdue: Sequence[Row[Any]]) -> set[tuple[str, str]]:
+    """Those that are due although their time is not over: their nodes have not taken them for a while."""
+    commands_of = table.lock(call, (row.command_id for row in overdue))
+    early = [row for row in overdue if row.status in OPEN and commands_of[row.command_id].deliver_until > call.now]
+    connected = presence.connected(call, [row.node_id for row in early])
+    for statement, rows in (
+        (POSTPONE, [row for row in early if row.node_id in connected]),  # it is busy with others
+        (DELAY, [row for row in early if row.node_id not in connected]),
+    ):
+        until = ((row, commands_of[row.command_id].deliver_until) for row in rows)
+        call.db.run(statement, [{**table.key(call, row.command_id, row.node_id), "due": due} for row, due in until])
+    return {(row.command_id, row.node_id) for row in early}
 
 
 def end_unanswered(call: Call, rows: Sequence[Row[Any]], status: InvocationStatus) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fleetward.protocol.control_channel import job_id
 from fleetward.protocol.status import release_count
+from fleetward.server import presence
 from fleetward.server.ssm.nodes import Admission, admit
 from fleetward.server.ssm.run_command import release
 
@@ -85,6 +86,35 @@ def test_what_is_not_delivered_in_time_ends(desk: Any) -> None:
     assert desk.status(command_id, node) == "DeliveryTimedOut"
     assert (command["Status"], command["DeliveryTimedOutCount"], command["ErrorCount"]) == ("TimedOut", 1, 0)
     assert desk.take(node) == []
+
+
+def test_what_no_connection_takes_is_delayed_until_its_node_is_back(desk: Any) -> None:
+    """AWS: the system attempted to send the command and was not successful; it goes on trying."""
+    offline, busy = desk.fleet.admit(), desk.nodes(1)[0]
+    command_id = desk.send([offline, busy], TimeoutSeconds=600)
+    desk.later(seconds=29)
+    assert desk.statuses(command_id) == ["Pending", "Pending"]
+    desk.world.do(lambda call: presence.renew(call, ("server", "")))
+    desk.later(seconds=1)
+    assert (desk.status(command_id, offline), desk.status(command_id, busy)) == ("Delayed", "Pending")
+    assert desk.result(command_id, offline)["Status"] == "Delayed"
+    assert desk.command(command_id)["Status"] in ("Pending", "InProgress")
+    desk.connect(offline)
+    assert desk.take(offline) == [job_id(command_id, offline)]
+    desk.reply(offline, command_id, "InProgress")
+    assert desk.status(command_id, offline) == "InProgress"
+    desk.later(seconds=570)
+    assert desk.status(command_id, busy) == "DeliveryTimedOut"
+
+
+def test_a_delayed_command_times_out_and_is_cancelled_like_a_pending_one(desk: Any) -> None:
+    nodes = [desk.fleet.admit() for _ in range(2)]
+    command_id = desk.send(nodes, TimeoutSeconds=60)
+    desk.later(seconds=30)
+    desk.cancel(command_id, nodes[0])
+    assert desk.status(command_id, nodes[0]) == "Cancelled"
+    desk.later(seconds=30)
+    assert desk.status(command_id, nodes[1]) == "DeliveryTimedOut"
 
 
 def test_nothing_is_sent_after_its_time_even_before_it_is_ended(desk: Any) -> None:
