@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from fleetward.server.iam.evaluate import (
     Decision,
+    Limits,
+    MalformedPolicy,
     Outcome,
     Policy,
     PolicyKind,
@@ -439,3 +442,102 @@ def test_narrowing_keeps_principals() -> None:
     policies = PolicySet((), resource=(TO_USER,))
     assert narrow(policies, "ssm:SendCommand", {}, CALLER).decide(NODE).allowed
     assert not narrow(policies, "ssm:SendCommand", {}, CALLER[1:]).decide(NODE).allowed
+
+
+def with_principal(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {**one, "Principal": {"AWS": [USER]}}
+
+
+@st.composite
+def sets(draw: st.DrawFn) -> tuple[PolicySet, ResourceRule]:
+    """Policies of every kind together."""
+    own = draw(GROUPS)
+    boundary, session, level = (draw(GROUPS | st.none()) for _ in range(3))
+    resource = draw(GROUPS | st.none())
+    rule = draw(st.sampled_from(ResourceRule))
+    policies = PolicySet(
+        tuple(map(policy, own)),
+        None if boundary is None else (policy(*boundary),),
+        None if session is None else (policy(*session),),
+        None if level is None else ((policy(*level),),),
+        () if resource is None else (policy(*map(with_principal, resource), resource_based=True),),
+        rule,
+    )
+    return policies, rule
+
+
+def named(request: Request) -> Request:
+    """The request of a caller whom policies of resources name."""
+    return Request(request.action, request.resource, request.context, CALLER)
+
+
+PLACES = ("identity", "boundary", "session", "service_control", "resource")
+
+
+def adding(policies: PolicySet, place: str, added: Policy) -> PolicySet:
+    """The set with one policy more at a place that has some already, or as the first there."""
+    if place == "service_control":
+        return replace(policies, service_control=((added,), *(policies.service_control or ())))
+    return replace(policies, **{place: (*(getattr(policies, place) or ()), added)})
+
+
+@given(sets(), statements("Deny"), st.sampled_from(PLACES), REQUESTS)
+def test_a_deny_in_any_place_never_gives_a_permission(
+    made: tuple[PolicySet, ResourceRule], deny: dict[str, Any], place: str, request: Request
+) -> None:
+    in_resource = place == "resource"
+    added = policy(with_principal(deny) if in_resource else deny, resource_based=in_resource)
+    before, after = decide(made[0], named(request)), decide(adding(made[0], place, added), named(request))
+    assert before.allowed or not after.allowed
+
+
+@given(sets(), GROUPS, st.sampled_from(["boundary", "session", "service_control"]), REQUESTS)
+def test_a_first_boundary_session_or_control_policy_never_widens(
+    made: tuple[PolicySet, ResourceRule], group: list[dict[str, Any]], place: str, request: Request
+) -> None:
+    without = replace(made[0], **{place: None})
+    added = adding(without, place, policy(*group))
+    assert decide(without, named(request)).allowed or not decide(added, named(request)).allowed
+
+
+@given(sets(), REQUESTS)
+def test_what_is_allowed_needs_an_allow_and_no_deny_and_says_where(
+    made: tuple[PolicySet, ResourceRule], request: Request
+) -> None:
+    policies, rule = made
+    decision = decide(policies, named(request))
+    if decision.allowed:
+        alone = PolicySet(policies.identity).with_resource(policies.resource, rule)
+        assert decide(alone, named(request)).allowed
+        assert decision.kind in (IDENTITY, RESOURCE)
+    if rule is BOTH and decision.allowed:
+        assert decide(PolicySet(policies.identity), named(request)).allowed
+
+
+def long_policy(count: int) -> dict[str, Any]:
+    """So many statements, the last of which speaks of NODE."""
+    many = [
+        statement("Allow", f"ssm:Get{number}*", f"arn:aws:ssm:*:*:parameter/p{number}/*", Condition=TAGGED)
+        for number in range(count - 1)
+    ]
+    return {"Version": "2012-10-17", "Statement": [*many, statement("Allow", "ssm:SendCommand", NODE)]}
+
+
+TAGGED = {"StringLike": {"aws:ResourceTag/env": ["dev*", "${aws:username}*"]}}
+
+
+def test_a_policy_of_a_thousand_statements_is_refused_by_its_size_or_decided_at_once() -> None:
+    with pytest.raises(MalformedPolicy, match="at most 10240 characters"):
+        compile_policy(long_policy(1000))
+    with pytest.raises(MalformedPolicy, match="at most 256 statements"):
+        compile_policy(long_policy(1000), limits=Limits(characters=1_000_000))
+    compiled = compile_policy(long_policy(1000), limits=Limits(characters=1_000_000, statements=1000))
+    policies = PolicySet((compiled,))
+    assert decide(policies, SEND).allowed
+    assert not decide(policies, Request("ssm:SendCommand", OTHER)).allowed
+    context = {"aws:ResourceTag/env": "ana-1", "aws:username": "ana"}
+    parameter = "arn:aws:ssm:us-east-1:123456789012:parameter/p17/x"
+    assert decide(policies, Request("ssm:Get17", parameter, context)).allowed
+    assert not decide(policies, Request("ssm:Get17", parameter, {**context, "aws:username": "eve"})).allowed
+    plan = policies.plan("ssm:Get17")
+    assert len(plan.gates.statements()) < 1000  # only those that speak of the action are asked again
