@@ -16,6 +16,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -49,6 +50,7 @@ from fleetward.server.edge.gathered import AUDIT_AT_ONCE, AUDIT_SECONDS, Gathere
 from fleetward.server.edge.http import App, Page, Server, listen, server_names, split_address
 from fleetward.server.edge.identities import Identities
 from fleetward.server.edge.key_watch import KeyWatch
+from fleetward.server.edge.memory import Memory
 from fleetward.server.edge.pages import OUTPUTS, Pages
 from fleetward.server.edge.pipeline import Pipeline
 from fleetward.server.edge.reset import PATH as RESET
@@ -229,6 +231,7 @@ class Application:
         self.store.deliver = self._deliver_here  # type: ignore[attr-defined]
         self.keys.use(_run_now(self.runner, settings, key_rotation.begin))
         self.waits = Waits()
+        self.memory = Memory()
         self.reads = Gathered(self._keep_seen, AUDIT_SECONDS, AUDIT_AT_ONCE)
         self.server_id = keys.new_access_key_id("")
         self.addresses: list[str] = []
@@ -332,7 +335,7 @@ class Application:
             {OUTPUTS: self.pages.outputs},
         )
         upgrades = Upgrades(app=app, pipeline=self.pipeline, channels=self.channels, keys=self.keys)
-        self.server = Server(app, self.settings, upgrades, sockets)
+        self.server = Server(app, self.settings, upgrades, sockets, self.memory)
         self._serving = asyncio.create_task(self.server.serve())
         await self.server.serving.wait()
 
@@ -413,6 +416,7 @@ class Application:
         if self.identities.regions != before and self._tls is not None:
             self.reload_certificate()  # it names the regions
         await self.key_watch.look(now)
+        self.memory.look(time.monotonic())
 
     def _shape(self, entry: Entry) -> Any:
         service, _, operation = entry.name.partition(":")

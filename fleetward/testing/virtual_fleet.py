@@ -89,7 +89,8 @@ class VirtualFleet:
     """Virtual nodes that talk to one server. All methods run on the event loop that `start` was called on.
 
     `channel_token` replaces the call that asks for a channel's token (benches mint their own), `work_seconds` is how
-    long a command takes, `output` what it prints; `heartbeats=False` leaves the periodic ones out.
+    long a command takes, `output` what it prints; `heartbeats=False` leaves the periodic ones out. At most
+    `openings_at_once` nodes open a channel or send a heartbeat at the same time.
     """
 
     def __init__(
@@ -256,7 +257,8 @@ class VirtualNode(WSListener):
         pause = HEARTBEAT_SECONDS * random.random()  # noqa: S311
         while True:
             with contextlib.suppress(CallFault):
-                await self.heartbeat()
+                async with self._fleet.openings:
+                    await self.heartbeat()
             await asyncio.sleep(pause)
             pause = HEARTBEAT_SECONDS
 

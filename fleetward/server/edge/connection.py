@@ -18,6 +18,7 @@ from picows import WSListener, WSUpgradeRequest
 from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined]  # not fully public: pinned
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from fleetward.server.edge.memory import Memory
 from fleetward.server.edge.plain_websocket import PlainWebSocket
 
 log = logging.getLogger("fleetward.edge")
@@ -48,6 +49,8 @@ class Limits:
     connections_per_address: int
     picows: bool = True
     """Whether picows speaks WebSocket, else the `websockets` library."""
+    memory: Memory = field(default_factory=Memory)
+    """Hears of every connection that ends."""
     strangers: Counter[str] = field(default_factory=Counter)
     """Connections per address that have not authenticated yet."""
 
@@ -96,6 +99,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of the address and the clock."""
+        self._limits.memory.connection_ended()
         self._forget_clock()
         self.mark_authenticated()
         super().connection_lost(exc)

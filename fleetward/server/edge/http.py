@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from fleetward.server.edge.connection import Connection, Limits, Upgrade
+from fleetward.server.edge.memory import Memory
 from fleetward.server.edge.pipeline import Exchange, Pipeline, Response
 from fleetward.server.edge.proxied import Client, ProxiedPort
 from fleetward.server.errors import RequestEntityTooLargeException, SerializationException
@@ -110,6 +111,7 @@ class Server(uvicorn.Server):
         settings: Settings,
         upgrade: Upgrade,
         sockets: Sequence[tuple[socket.socket, ssl.SSLContext | None]],
+        memory: Memory,
     ) -> None:
         config = uvicorn.Config(
             app,
@@ -130,6 +132,7 @@ class Server(uvicorn.Server):
             settings.body_timeout,
             settings.connections_per_address,
             settings.websockets == "picows",
+            memory,
         )
         config.fleetward_upgrade = upgrade  # type: ignore[attr-defined]
         super().__init__(config)
