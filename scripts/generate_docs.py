@@ -16,12 +16,13 @@ from fleetward.server.settings import NOWHERE, Settings
 from fleetward.server.ssm import ssm
 
 ROOT = Path(__file__).parents[1]
-SERVICES = ("ssm", "sts", "iam", "kms", "ec2messages", "ssmmessages", "fleetward")
+SERVICES = ("ssm", "sts", "iam", "kms", "logs", "ec2messages", "ssmmessages", "fleetward")
 TITLES = {
     "ssm": "Systems Manager, node-facing operations included",
     "sts": "Security Token Service",
     "iam": "Identity and Access Management",
     "kms": "Key Management Service",
+    "logs": "CloudWatch Logs",
     "ec2messages": "Message Delivery Service (nodes that poll)",
     "ssmmessages": "Message Gateway Service (nodes' channels)",
     "fleetward": "Fleetward's own",

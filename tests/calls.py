@@ -16,6 +16,7 @@ import pytest
 
 from fleetward.protocol.sigv4 import Credentials
 from tests.calls_kms import KMS_CALLS
+from tests.calls_logs import LOGS_CALLS
 from tests.serving import ACCOUNT, Answer, Node, ServerProcess, eventually, private_key, public_text
 
 SHELL = {"schemaVersion": "2.2", "description": "Says hello.", "mainSteps": [
@@ -316,6 +317,7 @@ CALLS: Mapping[str, ValidCall] = {
     "fleetward:ListCommandOutputs": ValidCall(_invocation),
     "fleetward:LocateCommandOutput": ValidCall(_output),
     **{name: ValidCall(make) for name, make in KMS_CALLS.items()},
+    **{name: ValidCall(make) for name, make in LOGS_CALLS.items()},
 }
 
 

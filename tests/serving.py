@@ -49,6 +49,7 @@ TARGETS = {
     "ec2messages": "EC2WindowsMessageDeliveryService_V20141106",
     "fleetward": "Fleetward",
     "kms": "TrentService",
+    "logs": "Logs_20140328",
 }
 SIGNING = {"fleetward": "ssm"}
 

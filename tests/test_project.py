@@ -19,6 +19,7 @@ from sqlalchemy.sql import Executable, visitors
 from fleetward.protocol.api.model import load_service
 from fleetward.server import app, errors
 from fleetward.server.kms import errors as kms_errors
+from fleetward.server.logs import errors as logs_errors
 from fleetward.server.schema import metadata
 from fleetward.server.ssm import errors as ssm_errors
 from scripts import generate_docs
@@ -140,6 +141,8 @@ WITHOUT_RESOURCES: dict[str, str] = {
     "kms:GenerateRandom": "AWS has no resource type",
     "kms:ListAliases": "AWS has no resource type",
     "kms:ListKeys": "AWS has no resource type",
+    "logs:DescribeLogGroups": "AWS has no resource type",
+    "logs:ListLogGroups": "AWS has no resource type",
     "ssm:CreateActivation": "AWS has no resource type; the role is checked as iam:PassRole",
     "ssm:DeleteActivation": "AWS has no resource type",
     "ssm:DescribeActivations": "AWS has no resource type",
@@ -576,7 +579,7 @@ def test_every_test_file_is_of_a_module() -> None:
 
 def test_errors_are_named_like_the_models() -> None:
     shared = {name for name, value in vars(errors).items() if _is_error(value)}
-    for service, module in (("ssm", ssm_errors), ("kms", kms_errors)):
+    for service, module in (("ssm", ssm_errors), ("kms", kms_errors), ("logs", logs_errors)):
         known = set(load_service(service).errors) | shared
         own = {name for name, value in vars(module).items() if _is_error(value) and value is not errors.AwsError}
         assert own - known == set(), service

@@ -32,6 +32,7 @@ from fleetward.server import (
     key_rotation,
     keys,
     kms,
+    logs,
     migrate,
     own,
     presence,
@@ -76,7 +77,15 @@ from fleetward.server.ssm import (
 
 log = logging.getLogger("fleetward.server")
 
-SERVICES: Sequence[Service] = (sts.sts, kms.kms, ssmmessages.ssmmessages, ec2messages.ec2messages, ssm, own.own)
+SERVICES: Sequence[Service] = (
+    sts.sts,
+    kms.kms,
+    logs.logs,
+    ssmmessages.ssmmessages,
+    ec2messages.ec2messages,
+    ssm,
+    own.own,
+)
 CAPABILITIES = (tags, service_settings, nodes, activations, documents, run_command, state_manager)
 
 EMPTY = Entry("ephemeral.empty", ephemeral.empty, audit=False)

@@ -109,6 +109,11 @@ def sample(shape: Shape) -> Any:
     return [{key: "env", value: "prod"}]
 
 
+def lists_keys(shape: Shape) -> bool:
+    """Whether a member holds keys of tags alone."""
+    return shape.kind == "list" and shape.element is not None and shape.element.shape.kind == "string"
+
+
 CHANGING = [name for name, entry in OFFERED.items() if not entry.reads and entry.audience != "anyone"]
 
 
@@ -119,12 +124,13 @@ def test_tags_that_a_request_asks_for_are_condition_keys(name: str) -> None:
     members = shape.members if shape is not None else {}
     entry = OFFERED[name]
     for member in members:
-        if member in TAG_MEMBERS:
+        is_keys = member in TAG_KEY_MEMBERS or (member in TAG_MEMBERS and lists_keys(members[member].shape))
+        if member in TAG_MEMBERS and not is_keys:
             assert entry.conditions is not None, f"{name} takes {member}: conditions=iam.context.tags_of({member!r})"
             given = entry.conditions(None, {member: sample(members[member].shape)})  # type: ignore[arg-type]
             assert (given["aws:RequestTag/env"], given["aws:TagKeys"]) == ("prod", ("env",))
             assert "aws:TagKeys" not in entry.conditions(None, {})  # type: ignore[arg-type]
-        if member in TAG_KEY_MEMBERS:
+        if is_keys:
             assert entry.conditions is not None, f"{name} takes {member}: conditions=iam.context.tag_keys_of"
             assert entry.conditions(None, {member: ["env"]})["aws:TagKeys"] == ("env",)  # type: ignore[arg-type]
 

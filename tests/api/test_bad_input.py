@@ -42,7 +42,7 @@ UNREADABLE = (
 )
 # DescribeHalt, Resume and Leave take nothing, so that a body of the right type is all that can be asked of them.
 NAMES = sorted(CALLS)
-JSON_NAMES = [name for name in NAMES if name.split(":")[0] in ("ssm", "ec2messages", "fleetward", "kms")]
+JSON_NAMES = [name for name in NAMES if name.split(":")[0] in ("ssm", "ec2messages", "fleetward", "kms", "logs")]
 
 
 def input_of(name: str) -> Shape:

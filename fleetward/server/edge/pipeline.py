@@ -39,6 +39,7 @@ TARGETS = {
     "Fleetward": "fleetward",
     "EC2WindowsMessageDeliveryService": "ec2messages",
     "TrentService": "kms",
+    "Logs": "logs",
 }
 SLOWEST_WAIT = timedelta(seconds=30)
 MOST_QUERY_FIELDS = 1000
