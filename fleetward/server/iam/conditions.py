@@ -74,9 +74,14 @@ class Comparison:
         present = values.get(self.key)
         if not present:
             return self.when_missing
-        match, resolved = self.test.bind(values)
-        if self.negated and not resolved:
-            return self.when_unresolved
+        test = self.test
+        match = test.fixed
+        if test.dynamic:
+            match, resolved = test.bind(values)
+            if self.negated and not resolved:
+                return self.when_unresolved
+        if len(present) == 1:  # all quantifiers agree about one value
+            return match(present[0]) != self.negated
         if self.quantifier is Quantifier.ALL:
             return all(match(value) != self.negated for value in present)
         if self.quantifier is Quantifier.ANY:

@@ -148,8 +148,17 @@ class _Gate:
         return None
 
     def grant(self, resource: str, values: Values) -> Statement | None:
+        """The first allow that applies. Statements often name the same resources, which are then compared once."""
+        matcher, fits = None, False
         for statement in self.allows:
-            if statement.applies(resource, values):
+            fixed = statement.matcher
+            if fixed is None:
+                if statement.applies(resource, values):
+                    return statement
+                continue
+            if fixed is not matcher:
+                matcher, fits = fixed, fixed(resource)
+            if fits and statement.holds(values):
                 return statement
         return None
 

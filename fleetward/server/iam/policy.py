@@ -106,6 +106,12 @@ class Statement:
     """Lower-cased context keys that conditions and resource variables look at."""
 
     @property
+    def matcher(self) -> Matcher | None:
+        """The test of resources where it is the same in every context; None where it is not, or all are meant."""
+        test = self.resources
+        return None if test is None or test.dynamic or self.resources_negated else test.fixed
+
+    @property
     def unconditional(self) -> bool:
         """Whether it applies to everyone, on every resource and in every context."""
         return self.resources is None and self.principals is None and not self.conditions
