@@ -39,7 +39,7 @@ async def keep(state: StateFolder, endpoint: Endpoint) -> None:
     while endpoint.trust is not None:
         try:
             await renew(state, endpoint)
-        except (HttpFault, TrustFault, signing.SigningFault, OSError) as fault:
+        except (HttpFault, TrustFault, signing.SigningFault, OSError, ValueError) as fault:
             log.warning("the control plane's CAs stay as they are: %s", fault)
         await asyncio.sleep(LOOK_SECONDS * chance.between(0.8, 1.2))
 

@@ -88,7 +88,6 @@ SERVICES: Sequence[Service] = (
 )
 CAPABILITIES = (tags, service_settings, nodes, activations, documents, run_command, state_manager)
 
-EMPTY = Entry("ephemeral.empty", ephemeral.empty, audit=False)
 ALONE = Entry("presence.alone", presence.alone)
 FREE_JOBS = Entry("jobs.free-all", jobs.free_all)
 FORGET_RINGS = Entry("keys.alone", key_rotation.alone)
@@ -161,12 +160,23 @@ def lock_folder(data: Path) -> IO[str]:
     return file
 
 
+def furnish(call: Call) -> None:
+    """What an account has from the beginning, its root's key apart; what is there already stays."""
+    principals.create_first_roles(call)
+    kms.create_managed_keys(call)
+
+
+def start_over(call: Call, request: Any) -> None:
+    """Entry: all is as after the first start; root's key stays."""
+    ephemeral.empty(call)
+    furnish(call)
+
+
 def first_start(runner: Runner, settings: Settings) -> dict[str, str] | None:
     """Create the account's first roles and keys and root's access key, whose secret is returned the first time only."""
 
     def entry(call: Call, _: Any) -> dict[str, str] | None:
-        principals.create_first_roles(call)
-        kms.create_managed_keys(call)
+        furnish(call)
         if principals.root_key_ids(call):
             return None
         return _new_root_key(call)
@@ -353,7 +363,7 @@ class Application:
             return {}
         reset = Reset(
             run=self.call,
-            empty=EMPTY,
+            empty=Entry("start-over", start_over, audit=False),
             home=service_context(self.settings.account, self.settings.default_region),
             channels=self.channels,
             waits=self.waits,
@@ -472,6 +482,8 @@ async def run(settings: Settings, announce: Callable[[str], None]) -> None:
 async def _run(settings: Settings, announce: Callable[[str], None]) -> None:
     sys.setswitchinterval(0.0005)
     application = Application(settings)
+    if not settings.ephemeral:
+        ephemeral.keep(settings.data)
     created = await asyncio.to_thread(first_start, application.runner, settings)
     if created is not None:
         file = write_root_credentials(settings, created)

@@ -38,7 +38,6 @@ def placed(settings: Settings) -> Iterator[Settings]:
     SettingsFault when the folder of an ephemeral server holds what another kind of server made: a reset would empty it.
     """
     if not settings.ephemeral:
-        (settings.data / MARK).unlink(missing_ok=True)
         yield settings
     elif settings.data != NOWHERE:
         _mark(settings.data)
@@ -47,6 +46,11 @@ def placed(settings: Settings) -> Iterator[Settings]:
         with tempfile.TemporaryDirectory(prefix="fleetward-", ignore_cleanup_errors=True) as folder:
             _mark(Path(folder))
             yield replace(settings, data=Path(folder))
+
+
+def keep(folder: Path) -> None:
+    """From now on the folder holds what is to last: no ephemeral server takes it again."""
+    (folder / MARK).unlink(missing_ok=True)
 
 
 def _mark(folder: Path) -> None:
@@ -59,8 +63,8 @@ def _mark(folder: Path) -> None:
     mark.touch(mode=0o600)
 
 
-def empty(call: Call, request: object) -> None:
-    """Entry: delete every row but root's key, and void the keys of all nodes. Ours: in one transaction, however many.
+def empty(call: Call) -> None:
+    """Delete every row but root's key, and void the keys of all nodes. Ours: in one transaction, however many.
 
     Temporary keys of roles stay good until they expire, for the roles that every account has.
     """
@@ -69,7 +73,6 @@ def empty(call: Call, request: object) -> None:
     for statement in _deletions():
         call.db.run(statement)
     principals.keep_root_alone(call)
-    principals.create_first_roles(call)
     call.wake(principals.EPOCHS_TOPIC)
 
 

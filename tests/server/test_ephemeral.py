@@ -167,3 +167,13 @@ def test_only_commits_of_lasting_data_wait_for_the_disk(tmp_path: Path, durable:
     with store.engine.connect() as connection:
         assert driver(connection).execute("PRAGMA synchronous").fetchone()[0] == synchronous
     store.close()
+
+
+def test_a_server_that_is_refused_the_folder_does_not_claim_it(server: ServerProcess) -> None:
+    """A lasting server started by mistake on a folder in use leaves it as it was."""
+    command = [str(FLEETWARD), "server", "--data", str(server.data), "--listen", "127.0.0.1:0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "another server is using" in done.stderr) == (1, True)
+    server.stop()
+    server.start()
+    assert server.raw("POST", RESET).status == 200

@@ -80,8 +80,9 @@ def examine(road: Road, credentials: Credentials, region: str) -> Iterator[Findi
         yield known
     else:
         yield Finding("credentials", "skipped", "not sent to a server that is not trusted")
-    yield websocket(road, signer, region, verify=trusted)
-    yield size(road, signer, region, verify=trusted)
+    passes = websocket(road, signer, region, verify=trusted)
+    yield passes
+    yield size(road, signer if passes.status == "ok" else None, region, verify=trusted)
     if road.secure:
         yield from agent_names(road, region)
 
@@ -281,7 +282,9 @@ def size(road: Road, signer: sigv4.Credentials | None, region: str, *, verify: b
             advice = "Something in between allows smaller requests only: raise its limit to 16 MiB."
             return Finding("size", "failed", f"a request of {LARGE // 1024} KiB is refused as too large", advice)
         if signer is None:
-            return Finding("size", "ok", f"{LARGE // 1024} KiB go up (without keys no large answer can be asked for)")
+            return Finding(
+                "size", "ok", f"{LARGE // 1024} KiB go up; to ask for as much down takes keys and a WebSocket"
+            )
         with road.connection(verify=verify) as connection:
             opened = _upgrade(road, connection, "/_fleetward/echo", signer, region)
             message = os.urandom(LARGE)
