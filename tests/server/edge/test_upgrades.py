@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.serving import Node, ServerProcess
+from tests.serving import ACCOUNT, REGION, Node, ServerProcess
 
 UPGRADE = {
     "Connection": "Upgrade",
@@ -43,6 +43,6 @@ def test_a_denied_channel_is_logged_with_its_request(serving: ServerProcess, nod
     path = f"/v1/control-channel/{other_node.node_id}"
     answer = serving.send("GET", path, b"", UPGRADE, node.keys, service="ssmmessages")
     assert answer.status == 403
-    line = serving.logged_request(operation="ssmmessages:OpenControlChannel", error="AccessDeniedException")
-    assert line["status"] == 403
-    assert line["caller"].endswith(node.node_id)
+    caller = f"arn:aws:ssm:{REGION}:{ACCOUNT}:managed-instance/{node.node_id}"
+    line = serving.logged_request(operation="ssmmessages:OpenControlChannel", caller=caller)
+    assert (line["error"], line["status"]) == ("AccessDeniedException", 403)
