@@ -44,6 +44,7 @@ class Channels:
         self.server_id = server_id
         self.round = 0
         self._open: dict[str, NodeChannel] = {}
+        self._opening: set[NodeChannel] = set()
         self._replies = {topic: entry for service in services for topic, entry in service.replies.items()}
         self.reply_entry = lru_cache(maxsize=64)(self._reply_entry)
         renderers = {kind: function for service in services for kind, function in service.messages.items()}
@@ -63,8 +64,13 @@ class Channels:
         """A channel for the node of `context`, whose first message must carry a token that `check_token` accepts."""
         return NodeChannel(self, context, check_token)
 
+    def opening(self, channel: NodeChannel) -> None:
+        """A connection whose opening message is still to come, or to be recorded."""
+        self._opening.add(channel)
+
     def opened(self, channel: NodeChannel) -> None:
         """The newest connection of a node replaces the one before."""
+        self._opening.discard(channel)
         before = self._open.get(channel.topic)
         self._open[channel.topic] = channel
         if before is not None and before is not channel:
@@ -72,6 +78,7 @@ class Channels:
 
     def closed(self, channel: NodeChannel) -> None:
         """Forget a channel, unless a newer one has its place."""
+        self._opening.discard(channel)
         if self._open.get(channel.topic) is channel:
             del self._open[channel.topic]
 
@@ -90,7 +97,7 @@ class Channels:
 
     def close_all(self) -> None:
         """Close every channel: the server stops."""
-        for channel in list(self._open.values()):
+        for channel in (*self._opening, *self._open.values()):
             channel.close(WSCloseCode.GOING_AWAY)
 
     def _reply_entry(self, topic: str) -> Entry | None:
@@ -137,6 +144,7 @@ class NodeChannel(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """The upgrade is answered; the message that opens the channel must follow in time."""
         self._transport = transport
+        self._channels.opening(self)
         seconds = self._channels.runner.settings.header_timeout
         self._opening = asyncio.get_running_loop().call_later(seconds, self.close, WSCloseCode.POLICY_VIOLATION)
 
