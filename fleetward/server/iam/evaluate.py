@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 from fleetward.server.iam.patterns import MalformedPolicy, Values
 from fleetward.server.iam.policy import Limits, Policy, Reach, Statement, compile_policy
@@ -99,7 +99,7 @@ class Decision:
         return self.outcome is Outcome.ALLOW
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """One action on one resource.
 
@@ -114,18 +114,16 @@ class Request:
     context: Context = field(default_factory=dict)
     principals: tuple[str, ...] = ()
 
-    @cached_property
-    def values(self) -> Values:
-        """The context by keys in lower case."""
-        return _lowered(self.context)
 
-
-def _lowered(context: Context) -> Values:
+def _lowered(context: Context, wanted: frozenset[str]) -> Values:
+    """The context by keys in lower case, as far as they are wanted."""
     values: dict[str, tuple[str, ...]] = {}
     for key, given in context.items():
+        lower = key.lower()
+        if lower not in wanted:
+            continue
         found = (given,) if isinstance(given, str) else tuple(given)
         if found:
-            lower = key.lower()
             values[lower] = values[lower] + found if lower in values else found
     return values
 
@@ -273,7 +271,8 @@ class _Plan:
         if self.fixed is not None:
             return self.fixed
         if self.kept is None:
-            return self.gates.judge(request.resource, request.values, request.principals)
+            values = _lowered(request.context, self.keys)
+            return self.gates.judge(request.resource, values, request.principals)
         decision = self.kept.get(request.resource)
         if decision is None:
             decision = self.gates.judge(request.resource, {}, ())
@@ -404,7 +403,8 @@ class Narrowed:
 
 def narrow(policies: PolicySet, action: str, context: Context, principals: tuple[str, ...] = ()) -> Narrowed:
     """Evaluate conditions once for many resources of one context: one call per distinct tag set, not per node."""
-    return Narrowed(policies.plan(action), _lowered(context), principals)
+    plan = policies.plan(action)
+    return Narrowed(plan, _lowered(context, plan.keys), principals)
 
 
 def denied_message(principal_arn: str, action: str, resource: str, decision: Decision) -> str:
