@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from fleetward.protocol.sigv4 import Credentials
+from tests.calls_iam import IAM_CALLS, STS_CALLS
 from tests.calls_kms import KMS_CALLS
 from tests.calls_logs import LOGS_CALLS
-from tests.serving import ACCOUNT, Answer, Node, ServerProcess, eventually, private_key, public_text
+from tests.serving import Answer, Node, ServerProcess, eventually, private_key, public_text
 
 SHELL = {"schemaVersion": "2.2", "description": "Says hello.", "mainSteps": [
     {"action": "aws:runShellScript", "name": "hello", "inputs": {"runCommand": ["echo hello"]}},
@@ -45,6 +46,12 @@ class Stage:
         answer = self.server.call(operation, request, self.server.root, service=service)
         assert answer.status == 200, answer.body
         return answer.json if answer.body else None
+
+    def iam(self, operation: str, **request: Any) -> Any:
+        """As `root`, of IAM: `create_user`; one client for all calls."""
+        client = self.__dict__.setdefault("_iam", None) or self.server.client("iam")
+        self.__dict__["_iam"] = client
+        return getattr(client, operation)(**request)
 
     def name(self) -> str:
         """A name nobody has."""
@@ -101,6 +108,9 @@ def put_output(node: Node, path: str, body: bytes, **options: Any) -> Answer:
     headers = {"X-Amz-Content-Sha256": hashlib.sha256(body).hexdigest(), "Content-Type": "application/octet-stream"}
     return node.server.send("PUT", path, body, headers, node.keys, **options)
 
+
+FORMS = {"sts": "2011-06-15", "iam": "2010-05-08"}
+"""Services that speak the query protocol, and the version of their API."""
 
 Make = Callable[[Stage], dict[str, Any]]
 
@@ -214,21 +224,9 @@ def _sharing(stage: Stage) -> dict[str, Any]:
     return {"Name": stage.document(), "PermissionType": "Share", "AccountIdsToAdd": ["210987654321"]}
 
 
-def _role(stage: Stage) -> dict[str, Any]:
-    return {
-        "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/ReadOnly",
-        "RoleSessionName": "a-call",
-        "DurationSeconds": 900,
-        "Policy": json.dumps(
-            {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
-        ),
-    }
-
-
 CALLS: Mapping[str, ValidCall] = {
-    "sts:GetCallerIdentity": ValidCall(lambda stage: {}),
-    "sts:GetSessionToken": ValidCall(lambda stage: {"DurationSeconds": 900}),
-    "sts:AssumeRole": ValidCall(_role),
+    **{name: ValidCall(make, by) for name, (make, by) in STS_CALLS.items()},
+    **{name: ValidCall(make) for name, make in IAM_CALLS.items()},
     "ssmmessages:CreateControlChannel": ValidCall(
         lambda stage: {"ChannelId": stage.node.node_id, "MessageSchemaVersion": "1.0", "RequestId": "1"}, "node"
     ),
@@ -326,8 +324,9 @@ def send(stage: Stage, name: str, request: Mapping[str, Any], *, node: Node | No
     service, _, operation = name.partition(":")
     by: Any = options.pop("signed_by") if "signed_by" in options else signer(stage, CALLS[name], node)
     server = stage.server
-    if service == "sts":
-        return server.form({"Action": operation, "Version": "2011-06-15", **as_form(request)}, by, **options)
+    if service in FORMS:
+        fields = {"Action": operation, "Version": FORMS[service], **as_form(request)}
+        return server.form(fields, by, service=service, **options)
     if service == "ssmmessages":
         inside = {key: value for key, value in request.items() if key != "ChannelId"}
         path = f"/v1/control-channel/{request.get('ChannelId', '')}"

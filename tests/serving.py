@@ -469,3 +469,9 @@ def other_node(serving: ServerProcess) -> Node:
     joined = serving.join(2, DefaultInstanceName="second")
     joined.beat()
     return joined
+
+
+@pytest.fixture(scope="session")
+def iam(serving: ServerProcess) -> Any:
+    """Root's client of IAM on the session's server."""
+    return serving.client("iam")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from botocore import xform_name
 from sqlalchemy import Table
 from sqlalchemy.sql import Executable, visitors
 
@@ -116,7 +117,7 @@ BAD_NAMES = {"utils", "util", "common", "misc", "base", "manager", "managers", "
 
 TABLES_OF: dict[str, str] = {
     "fleetward/server/edge/background.py": "timer",
-    "fleetward/server/iam/principals.py": "iam",
+    "fleetward/server/iam/tables.py": "iam",
 }
 """Modules whose tables are not called after their own name: the word instead."""
 
@@ -143,13 +144,18 @@ WITHOUT_RESOURCES: dict[str, str] = {
     "kms:ListKeys": "AWS has no resource type",
     "logs:DescribeLogGroups": "AWS has no resource type",
     "logs:ListLogGroups": "AWS has no resource type",
+    "iam:ListGroups": "AWS has no resource type",
+    "iam:ListPolicies": "AWS has no resource type",
+    "iam:ListRoles": "AWS has no resource type",
+    "iam:ListUsers": "AWS has no resource type",
+    "iam:ListVirtualMFADevices": "AWS has no resource type",
     "ssm:CreateActivation": "AWS has no resource type; the role is checked as iam:PassRole",
     "ssm:DeleteActivation": "AWS has no resource type",
     "ssm:DescribeActivations": "AWS has no resource type",
     "ssm:DescribeInstanceInformation": "AWS has no resource type",
     "ssm:DescribeInstanceProperties": "AWS has no resource type",
     "ssm:ListDocuments": "AWS has no resource type",
-    "sts:GetSessionToken": "AWS has no resource type",
+    "sts:GetAccessKeyInfo": "AWS has no resource type",
 }
 
 TESTED_BY: dict[str, str] = {
@@ -177,7 +183,11 @@ TESTED_BY: dict[str, str] = {
     "fleetward/server/edge/reset.py": "tests/server/test_ephemeral.py",
     "fleetward/server/edge/room.py": "tests/server/edge/test_pages.py",
     "fleetward/server/errors.py": "tests/test_project.py",
+    "fleetward/server/iam/errors.py": "tests/test_project.py",
+    "fleetward/server/iam/limits.py": "tests/server/iam/test_attached.py",
+    "fleetward/server/iam/owners.py": "tests/server/iam/test_inline.py",
     "fleetward/server/iam/principals.py": "tests/server/test_sts.py",
+    "fleetward/server/iam/service.py": "tests/server/iam/test_attached.py",
     "fleetward/server/logging_setup.py": "tests/test_main_job.py",
     "fleetward/server/ports.py": "tests/server/backends/test_store_sqlite.py",
     "fleetward/server/schema.py": "tests/server/backends/test_store_sqlite.py",
@@ -618,7 +628,7 @@ def test_every_changing_operation_has_a_test_that_observes_its_effect() -> None:
 def _mentions(test: str, operation: str) -> bool:
     """Whether a test is there and it, or a function or fixture it leans on, calls the operation."""
     path, _, name = test.partition("::")
-    snake = re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
+    snake = xform_name(operation)
     said = _text_of(path, name)
     return re.search(rf"\b({operation}|{snake})\b", said) is not None
 

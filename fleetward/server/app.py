@@ -60,7 +60,7 @@ from fleetward.server.edge.room import Room
 from fleetward.server.edge.upgrades import Upgrades
 from fleetward.server.edge.waits import Waits
 from fleetward.server.errors import AwsError
-from fleetward.server.iam import principals
+from fleetward.server.iam import api, principals
 from fleetward.server.ports import Bus, Clock, Objects, Store
 from fleetward.server.service import Entry, Runner, Service, Timer
 from fleetward.server.settings import Settings, SettingsFault
@@ -78,6 +78,7 @@ from fleetward.server.ssm import (
 log = logging.getLogger("fleetward.server")
 
 SERVICES: Sequence[Service] = (
+    api.iam,
     sts.sts,
     kms.kms,
     logs.logs,
@@ -436,6 +437,7 @@ class Application:
             self.reload_certificate()  # it names the regions
         await self.key_watch.look(now)
         self.memory.look(time.monotonic())
+        await self.identities.write_uses(now)
 
     def _shape(self, entry: Entry) -> Any:
         service, _, operation = entry.name.partition(":")

@@ -22,6 +22,9 @@ from fleetward.server.service import Entry
 
 SEAL_AT_ONCE = 1000
 VALUE_LIMIT = 1024
+HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
+SECRET_MEMBERS = frozenset({"AuthenticationCode1", "AuthenticationCode2", "TokenCode"})
+"""Secrets that the models do not mark as such: codes of a second factor."""
 CONTENTS = frozenset(("CiphertextType", "EventMessage"))
 """Shapes that carry what callers keep with us: no part of who did what, whether the model marks them or not."""
 
@@ -168,10 +171,12 @@ def redact(shape: Shape | None, value: Any) -> Any:
     if shape is None or value is None:
         return None
     if shape.sensitive or shape.name in CONTENTS:
-        return "HIDDEN_DUE_TO_SECURITY_REASONS"
+        return HIDDEN
     if shape.kind == "structure" and isinstance(value, Mapping):
         return {
-            name: redact(shape.members[name].shape, member) for name, member in value.items() if name in shape.members
+            name: HIDDEN if name in SECRET_MEMBERS else redact(shape.members[name].shape, member)
+            for name, member in value.items()
+            if name in shape.members
         }
     if shape.kind == "list" and isinstance(value, Sequence) and shape.element is not None:
         return [redact(shape.element.shape, each) for each in value[:100]]

@@ -66,7 +66,7 @@ def _mark(folder: Path) -> None:
 def empty(call: Call) -> None:
     """Delete every row but root's key, and void the keys of all nodes. Ours: in one transaction, however many.
 
-    Temporary keys of roles stay good until they expire, for the roles that every account has.
+    Temporary keys of roles end too: the roles that every account has are made anew.
     """
     for account, region, node_id in nodes.everywhere(call):
         principals.revoke(call, principals.node_arn(account, region, node_id))

@@ -1,7 +1,8 @@
 """Service: registers operations, replies, reactions, timers, jobs and messages; Runner: runs one entry or a batch.
 
-An entry is a plain function `(call, input) -> output` in one transaction. A batch entry (`together > 1`) gets what
-arrived together, `(call, [Sent]) -> [output]`; when it fails, its members run one by one.
+An entry is a plain function `(call, input) -> output` in one transaction. An error that it raises undoes what it did;
+one that it returns is answered alike and leaves it done (a wrong code, counted against the next tries). A batch entry
+(`together > 1`) gets what arrived together, `(call, [Sent]) -> [output]`; when it fails, its members run one by one.
 """
 
 from __future__ import annotations
@@ -228,7 +229,7 @@ class Runner:
             if isinstance(output, Wait):
                 return [output]
             if self.record is not None and entry.audit:
-                self.record(call, entry, request, None)
+                self.record(call, entry, request, output if isinstance(output, AwsError) else None)
             return [Finished(output, call.wakes)]
 
         return body

@@ -79,10 +79,12 @@ def bound(serving: ServerProcess) -> Credentials:
     return Credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
 
 
+LONG_LIVED = ("sts:GetSessionToken", "sts:GetFederationToken")
+"""Not for temporary keys, whatever policies say."""
 BY_OPERATORS = [
     name
     for name, call in CALLS.items()
-    if call.by == "root" and OFFERED[name].resources is not nobody_is_denied and name != "sts:GetSessionToken"
+    if call.by == "root" and OFFERED[name].resources is not nobody_is_denied and name not in LONG_LIVED
 ]
 
 

@@ -20,7 +20,7 @@ from awscli.clidriver import create_clidriver  # type: ignore[import-untyped]  #
 from fleetward.server import app
 from tests.calls import SETTING, SHELL, Stage
 from tests.channel import Channel
-from tests.serving import ACCOUNT, REGION, ServerProcess
+from tests.serving import REGION, ServerProcess
 
 AWS = Path(sys.executable).with_name("aws")
 
@@ -67,19 +67,6 @@ def aws(stage: Stage) -> Iterator[Aws]:
         for name, value in chosen.items():
             patched.setenv(name, value)
         yield Aws(stage, {**os.environ, **chosen})
-
-
-def caller_identity(aws: Aws) -> None:
-    assert aws("sts get-caller-identity")["Arn"] == f"arn:aws:iam::{ACCOUNT}:root"
-
-
-def session_token(aws: Aws) -> None:
-    assert aws("sts get-session-token", duration_seconds=900)["Credentials"]["SessionToken"]
-
-
-def assume_role(aws: Aws) -> None:
-    made = aws("sts assume-role", role_arn=f"arn:aws:iam::{ACCOUNT}:role/ReadOnly", role_session_name="cli")
-    assert made["AssumedRoleUser"]["Arn"].endswith("assumed-role/ReadOnly/cli")
 
 
 def tags(aws: Aws) -> None:
@@ -185,9 +172,6 @@ def cancel(aws: Aws) -> None:
 
 
 JOURNEYS: tuple[Callable[[Aws], None], ...] = (
-    caller_identity,
-    session_token,
-    assume_role,
     tags,
     nodes,
     node_role,
@@ -208,11 +192,11 @@ def test_the_aws_command_drives(aws: Aws, journey: Callable[[Aws], None]) -> Non
 def test_every_operators_operation_is_driven() -> None:
     """What the journeys call is all that the server offers to operators under AWS's names."""
     source = Path(__file__).read_text()
-    driven = {command.replace("-", "") for command in re.findall(r'aws\(\s*"(?:ssm|sts) ([a-z-]+)', source)}
+    driven = {command.replace("-", "") for command in re.findall(r'aws\(\s*"ssm ([a-z-]+)', source)}
     offered = {
         name.lower()
         for service in app.SERVICES
-        if service.name in ("ssm", "sts")
+        if service.name == "ssm"
         for name, entry in service.operations.items()
         if entry.audience in ("operator", "both")
     }

@@ -13,7 +13,7 @@ import pytest
 from fleetward.protocol.api import validate
 from fleetward.protocol.api.model import Shape, load_service
 from fleetward.server import app, ec2messages
-from tests.calls import CALLS, SETTING, Stage, put_output, send
+from tests.calls import CALLS, FORMS, SETTING, Stage, put_output, send
 from tests.serving import REGION, Answer, Node, ServerProcess
 
 LARGEST_MADE = 5000
@@ -45,12 +45,15 @@ NAMES = sorted(CALLS)
 JSON_NAMES = [name for name in NAMES if name.split(":")[0] in ("ssm", "ec2messages", "fleetward", "kms", "logs")]
 
 
+def is_form(name: str) -> bool:
+    """Whether an operation is called in the query protocol."""
+    return name.partition(":")[0] in FORMS
+
+
 def input_of(name: str) -> Shape:
     """The shape an operation takes."""
     service, _, operation = name.partition(":")
-    shape = load_service(service).operations[operation].input
-    assert shape is not None
-    return shape
+    return load_service(service).operations[operation].input or Shape("Nothing", "structure")
 
 
 def constraint_faults(shape: Shape, value: Any) -> Iterator[tuple[str, Any]]:
@@ -155,14 +158,14 @@ def test_broken_constraints_are_refused_in_aws_words(stage: Stage, name: str) ->
     for label, bad in constraint_faults(shape, copy.deepcopy(request)):
         if name.startswith("ssmmessages:") and label.startswith(("ChannelId", "without ChannelId", "null")):
             continue  # a path is text: see the tests of paths
-        if name.startswith("sts:") and "too few" in label:
+        if is_form(name) and "too few" in label:
             continue  # a form cannot say that a list is empty
-        bad = without_nulls(bad) if name.startswith("sts:") else bad
+        bad = without_nulls(bad) if is_form(name) else bad
         breaks = validate.check(shape, without_nulls(bad))
         answer = send(stage, name, bad)
         if breaks or label.endswith("nul"):
             check_refused(answer, f"{name} {label}")
-            wanted = "ValidationError" if name.startswith("sts:") else "ValidationException"
+            wanted = "ValidationError" if is_form(name) else "ValidationException"
             assert answer.code == wanted, f"{name} {label}: {answer.body!r}"
             if breaks and not label.endswith("nul"):
                 assert "validation error" in answer.message, f"{name} {label}: {answer.message}"
@@ -203,8 +206,7 @@ def test_unreadable_bodies_are_refused(stage: Stage, name: str) -> None:
 def test_wrong_signatures_are_refused(stage: Stage, name: str) -> None:
     """Unsigned, tampered, skewed, for another region or service; RegisterManagedInstance needs no signature."""
     request = CALLS[name].make(stage)
-    is_sts = name.startswith("sts:")
-    mismatch = "SignatureDoesNotMatch" if is_sts else "InvalidSignatureException"
+    mismatch = "SignatureDoesNotMatch" if is_form(name) else "InvalidSignatureException"
     cases: list[tuple[str, dict[str, Any], str]] = [
         ("late", {"skew": timedelta(minutes=-6)}, mismatch),
         ("early", {"skew": timedelta(minutes=6)}, mismatch),
@@ -213,14 +215,15 @@ def test_wrong_signatures_are_refused(stage: Stage, name: str) -> None:
         (
             "unsigned",
             {"signed_by": None},
-            "MissingAuthenticationToken" if is_sts else "MissingAuthenticationTokenException",
+            "MissingAuthenticationToken" if is_form(name) else "MissingAuthenticationTokenException",
         ),
     ]
     if CALLS[name].by == "nobody":
         return
     for label, options, code in cases:
-        if is_sts and label == "tampered body":
-            options["sent_body"] = f"Action={name[4:]}&Version=2011-06-15&Tampered=1".encode()
+        if is_form(name) and label == "tampered body":
+            service, _, operation = name.partition(":")
+            options["sent_body"] = f"Action={operation}&Version={FORMS[service]}&Tampered=1".encode()
         answer = send(stage, name, request, **options)
         check_refused(answer, f"{name} {label}")
         assert answer.code == code, f"{name} {label}: {answer.body!r}"

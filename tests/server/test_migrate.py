@@ -169,3 +169,22 @@ def test_steps_are_numbered_in_order() -> None:
         script = ScriptDirectory.from_config(migrate.configuration(connection))
         assert [step.revision for step in script.walk_revisions()][::-1] == numbers
         assert script.get_current_head() == numbers[-1]
+
+
+def test_policies_of_roles_become_attachments(engine: Engine) -> None:
+    """Roles that a version without IAM's management API made keep what they may do."""
+    steps = migrate.known_versions()
+    (file,) = (migrate.FOLDER / "versions").glob("*_iam_management.py")
+    before = steps[steps.index(file.name.partition("_")[0]) - 1]
+    with engine.connect() as connection, connection.begin():
+        command.upgrade(migrate.configuration(connection), before)
+        connection.exec_driver_sql(
+            "INSERT INTO iam_roles (account_id, name, path, role_id, trust, managed_policies, created_at) VALUES"
+            " ('123456789012', 'Old', '/', 'AROAOLD', '{}', '[\"ReadOnlyAccess\"]', 0)"
+        )
+    migrate.upgrade(engine)
+    with engine.connect() as connection:
+        attached = connection.exec_driver_sql("SELECT owner_id, policy_arn FROM iam_attachments").all()
+        role = connection.exec_driver_sql("SELECT folded, longest_session, tags FROM iam_roles").one()
+    assert [tuple(row) for row in attached] == [("AROAOLD", "arn:aws:iam::aws:policy/ReadOnlyAccess")]
+    assert tuple(role) == ("old", 3600, "{}")

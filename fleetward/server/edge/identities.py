@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import orjson
 
 from fleetward.protocol import sigv4
 from fleetward.server import regions
@@ -13,17 +15,29 @@ from fleetward.server.call import Call, Caller, Context, service_context
 from fleetward.server.errors import ExpiredTokenException, UnrecognizedClientException
 from fleetward.server.iam import context as keys_of
 from fleetward.server.iam import principals
+from fleetward.server.iam.context import Conditions
 from fleetward.server.keys import KeyFault, KeyRing, TemporaryCredentials
 from fleetward.server.service import Entry
 from fleetward.server.settings import Settings
 
-REMEMBER = timedelta(seconds=1)
+REMEMBER = timedelta(seconds=0.5)
+"""Twice, for what is looked up and for the identity made of it: nothing counts that is older than a second."""
 REMEMBERED_LIMIT = 20_000
 
 FIND_KEY = Entry("identities.access-key", principals.find_access_key, reads=True)
-FIND_ROLE = Entry("identities.role", principals.find_role, reads=True)
+STANDING = Entry("identities.standing", principals.standing, reads=True)
+STANDING_OF_ROLE = Entry("identities.standing-of-role", principals.standing_of_role, reads=True)
+MANAGED_TEXTS = Entry(
+    "identities.managed-texts", lambda call, asked: principals.managed_texts(call, asked[0], asked[1]), reads=True
+)
 EPOCHS_SINCE = Entry("identities.epochs", principals.epochs_since, reads=True)
+RECORD_USES = Entry("identities.record-uses", principals.record_uses, audit=False)
 REGIONS = Entry("identities.regions", regions.names, reads=True)
+
+USES_EVERY = timedelta(minutes=1)
+"""How often at most the last use of one key or role is written down."""
+
+EVERYTHING = (("root", '{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}'),)
 
 Run = Callable[[Entry, Context, Any], Awaitable[Any]]
 
@@ -46,9 +60,11 @@ class Identities:
         self._settings = settings
         self._signing_keys = signing_keys
         self.regions = settings.region
-        self._remembered: dict[tuple[str, ...], tuple[datetime, Any]] = {}
+        self._remembered: dict[tuple[Any, ...], tuple[datetime, Any]] = {}
         self._known: dict[tuple[str, str, str], tuple[datetime, Identity, TemporaryCredentials | None]] = {}
         self._epochs: dict[str, int] = {}
+        self._uses: dict[str, principals.Use] = {}
+        self._uses_written: dict[str, datetime] = {}
         self._epochs_read_at = datetime.fromtimestamp(0).astimezone()
 
     async def refresh(self, now: datetime) -> None:
@@ -57,6 +73,25 @@ class Identities:
         self._epochs.update(await self._run(EPOCHS_SINCE, context, self._epochs_read_at))
         self._epochs_read_at = now
         self.regions = await self._run(REGIONS, context, {})
+
+    def used(self, caller: Caller, region: str, service: str, now: datetime) -> None:
+        """Note that a long-lived key or a role was used; `write_uses` stores it, at most once a minute for each."""
+        name = caller.access_key_id if caller.access_key_id.startswith("AKIA") else caller.user_id.partition(":")[0]
+        if name.startswith(("AKIA", "AROA")):
+            written = self._uses_written.get(name)
+            if written is None or now - written >= USES_EVERY:
+                self._uses[name] = principals.Use(name, now, region, service)
+
+    async def write_uses(self, now: datetime) -> None:
+        """Store the uses noted since the last time; called every second."""
+        if not self._uses:
+            return
+        uses, self._uses = list(self._uses.values()), {}
+        if len(self._uses_written) >= REMEMBERED_LIMIT:
+            self._uses_written.clear()
+        self._uses_written.update({use.name: now for use in uses})
+        context = service_context(self._settings.account, self._settings.default_region)
+        await self._run(RECORD_USES, context, uses)
 
     def region_refusal(self, region: str) -> str:
         """The sentence for a signature of a region that is not served."""
@@ -92,19 +127,24 @@ class Identities:
         key = await self._lookup(FIND_KEY, claim.region, claim.access_key_id, now)
         if key is None or not key.active:
             raise UnrecognizedClientException("The security token included in the request is invalid.")
-        root = key.principal == principals.root_arn(key.account)
-        caller = Caller(
-            kind="root" if root else "user",
+        base = Caller(
+            kind="root",
             arn=key.principal,
             account=key.account,
             user_id=key.user_id,
             access_key_id=key.access_key_id,
-            policies=None if root else principals.policy_set(()),
-            context=keys_of.of_principal(
-                kind="root" if root else "user", arn=key.principal, account=key.account, user_id=key.user_id
-            ),
+            context=keys_of.of_principal(kind="root", arn=key.principal, account=key.account, user_id=key.user_id),
         )
-        return Identity(caller, key.secret_access_key)
+        if key.principal == principals.root_arn(key.account):
+            return Identity(base, key.secret_access_key)
+        standing = await self._standing(key.user_id, claim.region, now)
+        if standing is None:
+            raise UnrecognizedClientException("The security token included in the request is invalid.")
+        context = keys_of.of_principal(
+            kind="user", arn=standing.arn, account=key.account, user_id=key.user_id, tags=dict(standing.tags)
+        )
+        user = replace(base, kind="user", arn=standing.arn, policies=standing.policies(), context=context)
+        return Identity(user, key.secret_access_key)
 
     async def _node_by_key(self, claim: sigv4.Claim, now: datetime) -> Identity:
         found = await self._lookup(self._signing_keys, claim.region, claim.access_key_id, now)
@@ -142,48 +182,97 @@ class Identities:
     async def _caller(self, credentials: TemporaryCredentials, region: str, now: datetime) -> Caller:
         sealed = credentials.context or {}
         account = sealed.get("account") or credentials.principal.split(":")[4]
-        name, role = sealed.get("role", ""), None
-        if name:
-            role = await self._lookup(FIND_ROLE, region, name, now, account)
-        if credentials.kind == "role" and role is None:
-            raise ExpiredTokenException("The role of this security token no longer exists")
-        caller = Caller(
+        base = Caller(
             kind=credentials.kind,
             arn=credentials.principal,
             account=account,
             user_id=sealed.get("user_id", ""),
             access_key_id=credentials.access_key_id,
-            context=keys_of.of_principal(
-                kind=credentials.kind,
-                arn=credentials.principal,
-                account=account,
-                user_id=sealed.get("user_id", ""),
-                role_arn=role.arn if role is not None and credentials.kind == "role" else "",
-                issued_at=_moment(sealed.get("issued_at")),
-                mfa_at=_moment(sealed.get("mfa_at")),
-                now=now,
-            ),
         )
         if credentials.kind == "root":
-            return caller
+            return replace(base, context=_session_keys(base, sealed, now))
         if credentials.kind == "node":
-            node_id = credentials.principal.rsplit("/", 1)[-1]
-            keys = {**caller.context, "ssm:SourceInstanceARN": credentials.principal}
-            policies = principals.node_policies(role.managed_policies if role is not None else ())
-            return replace(caller, node_id=node_id, policies=policies, context=keys)
-        managed = role.managed_policies if role is not None else ()
-        return replace(caller, policies=principals.policy_set(managed, credentials.session_policy))
+            return await self._node(base, sealed, region, now)
+        if credentials.kind == "federated":
+            return await self._federated(base, credentials, region, now)
+        arns = tuple(orjson.loads(sealed.get("policy_arns", "[]")))
+        standing = await self._standing(base.user_id.partition(":")[0], region, now, arns)
+        if standing is None:
+            raise ExpiredTokenException("The user or role of this security token no longer exists")
+        base = base if credentials.kind == "role" else replace(base, arn=standing.arn)
+        policies = standing.policies(credentials.session_policy)
+        return replace(base, policies=policies, context=_session_keys(base, sealed, now, standing))
 
-    async def _lookup(self, entry: Entry, region: str, name: str, now: datetime, account: str = "") -> Any:
-        key = (entry.name, region, name, account)
+    async def _node(self, base: Caller, sealed: Mapping[str, str], region: str, now: datetime) -> Caller:
+        """A node with its temporary keys: its own work, and what its role grants of other services."""
+        role = None
+        if sealed.get("role"):
+            role = await self._lookup(STANDING_OF_ROLE, region, (base.account, sealed["role"]), now)
+        keys = {**_session_keys(base, sealed, now), "ssm:SourceInstanceARN": base.arn}
+        policies = principals.node_policies(role.identity if role is not None else ())
+        return replace(base, node_id=base.arn.rsplit("/", 1)[-1], policies=policies, context=keys)
+
+    async def _federated(self, base: Caller, credentials: TemporaryCredentials, region: str, now: datetime) -> Caller:
+        """A federated user: what its creator may do, as far as the session policies allow; without any, nothing."""
+        sealed = credentials.context or {}
+        creator, arns = sealed.get("creator", ""), tuple(orjson.loads(sealed.get("policy_arns", "[]")))
+        given = (("session", credentials.session_policy),) if credentials.session_policy else ()
+        context = _session_keys(base, sealed, now)
+        if not creator:  # root's
+            managed = await self._lookup(MANAGED_TEXTS, region, (base.account, arns), now)
+            policies = principals.policy_set(EVERYTHING, None, (*managed, *given))
+            return replace(base, policies=policies, context=context)
+        standing = await self._standing(creator, region, now, arns)
+        if standing is None:
+            raise ExpiredTokenException("The user of this security token no longer exists")
+        policies = principals.policy_set(standing.identity, standing.boundary, (*standing.session, *given))
+        return replace(base, policies=policies, context=context)
+
+    async def _standing(
+        self, unique_id: str, region: str, now: datetime, session_arns: tuple[str, ...] = ()
+    ) -> principals.Standing | None:
+        found: principals.Standing | None = await self._lookup(STANDING, region, (unique_id, session_arns), now)
+        return found
+
+    async def _lookup(self, entry: Entry, region: str, name: Any, now: datetime) -> Any:
+        key = (entry.name, region, name)
         remembered = self._remembered.get(key)
         if remembered is not None and now - remembered[0] < REMEMBER:
             return remembered[1]
-        value = await self._run(entry, service_context(account or self._settings.account, region), name)
+        value = await self._run(entry, service_context(self._settings.account, region), name)
         if len(self._remembered) >= REMEMBERED_LIMIT:
             self._remembered.clear()
         self._remembered[key] = (now, value)
         return value
+
+
+def _session_keys(
+    base: Caller, sealed: Mapping[str, str], now: datetime, standing: principals.Standing | None = None
+) -> Conditions:
+    """What conditions may ask about a session: who, since when, by a second factor, with which tags.
+
+    A tag of the session stands before one of its role (IAM user guide, "Pass session tags in AWS STS").
+    """
+    of_session: dict[str, str] = orjson.loads(sealed.get("tags", "{}"))
+    folded = {key.lower() for key in of_session}
+    tags = {key: value for key, value in (standing.tags if standing is not None else ()) if key.lower() not in folded}
+    keys: dict[str, Any] = keys_of.of_principal(
+        kind=base.kind,
+        arn=base.arn,
+        account=base.account,
+        user_id=base.user_id,
+        role_arn=standing.arn if standing is not None and base.kind == "role" else "",
+        tags={**tags, **of_session},
+        issued_at=_moment(sealed.get("issued_at")),
+        mfa_at=_moment(sealed.get("mfa_at")),
+        now=now,
+    )
+    for key, name in (("aws:SourceIdentity", "source_identity"), ("aws:FederatedProvider", "provider")):
+        if sealed.get(name):
+            keys[key] = sealed[name]
+    if "transitive" in sealed:
+        keys["fleetward:TransitiveTagKeys"] = orjson.loads(sealed["transitive"])
+    return keys
 
 
 def _moment(text: str | None) -> datetime | None:

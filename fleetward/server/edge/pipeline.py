@@ -43,6 +43,9 @@ TARGETS = {
 }
 SLOWEST_WAIT = timedelta(seconds=30)
 MOST_QUERY_FIELDS = 1000
+GLOBAL_SERVICES = frozenset({"iam", "sts"})
+GLOBAL_REGION = "us-east-1"
+"""Calls of services that have no region are signed for this one, by AWS's custom (user guide, "Regions: IAM")."""
 QUERY_ERRORS = {
     "AccessDeniedException": ("AccessDenied", 403),
     "ExpiredTokenException": ("ExpiredToken", 403),
@@ -121,6 +124,7 @@ class Pipeline:
         self._runner = runner
         self._services = services
         self._models = models
+        self._by_version = {model.api_version: name for name, model in models.items() if model.protocol == "query"}
         self._identities = identities
         self._waits = waits
         self.room = room
@@ -186,6 +190,10 @@ class Pipeline:
         if model.protocol == "query":
             exchange.body = await exchange.receive(self._runner.settings.anonymous_limit)
             exchange.form = _form(exchange)
+            if "authorization" not in exchange.headers:  # no signature names the service: the API's version does
+                name = self._by_version.get(exchange.form.get("Version", ""), name)
+                model, service = self._models[name], self._services[name]
+                exchange.service = model
             operation = exchange.form.get("Action", "")
         elif model.protocol == "json":
             operation = exchange.headers["x-amz-target"].partition(".")[2]
@@ -215,9 +223,10 @@ class Pipeline:
             caller = anonymous(settings.account)
             exchange.context = self._context(exchange, caller, settings.default_region)
             return
-        if claim.region not in self._identities.regions:
-            raise errors.InvalidSignatureException(self._identities.region_refusal(claim.region))
         assert exchange.service is not None
+        custom = claim.region == GLOBAL_REGION and exchange.service.name in GLOBAL_SERVICES
+        if claim.region not in self._identities.regions and not custom:
+            raise errors.InvalidSignatureException(self._identities.region_refusal(claim.region))
         if claim.service != exchange.service.signing_name:
             raise errors.InvalidSignatureException(
                 f"Credential should be scoped to the service {exchange.service.signing_name!r},"
@@ -257,6 +266,7 @@ class Pipeline:
         if key > 0:  # signed with a rotated-out key: good for re-keying alone
             caller = replace(caller, context={**caller.context, "fleetward:PreviousKey": "true"})
         exchange.context = self._context(exchange, caller, claim.region)
+        self._identities.used(caller, claim.region, claim.service, self._runner.clock.now())
 
     async def enter(self, exchange: Exchange, service: str, operation: str) -> None:
         """For paths that are not API calls: identify and authenticate as for an operation, without reading the body.
@@ -310,7 +320,7 @@ class Pipeline:
     def _context(self, exchange: Exchange, caller: Caller, region: str) -> Context:
         return Context(
             account=caller.account,
-            region=region,
+            region=region if region in self._identities.regions else self._runner.settings.default_region,
             caller=caller,
             request_id=exchange.request_id,
             source_ip=exchange.source_ip,
@@ -457,7 +467,7 @@ def render(exchange: Exchange, fault: AwsError | None) -> Response:
     if model is not None and model.protocol == "query":
         status = 200
         if fault is not None:
-            code, status = QUERY_ERRORS.get(fault.code, (fault.code, fault.status))
+            code, status = _query_error(model, operation, fault)
             side = "Receiver" if status >= 500 else "Sender"
             body = query.render_error(model, code, fault.message, exchange.request_id, side)
         else:
@@ -474,6 +484,16 @@ def render(exchange: Exchange, fault: AwsError | None) -> Response:
     assert operation is not None
     body = aws_json.render_result(operation, exchange.result)
     return Response(200, (("content-type", aws_json.content_type(model)), *identity), body)
+
+
+def _query_error(model: ServiceModel, operation: Operation | None, fault: AwsError) -> tuple[str, int]:
+    """Code and status of an error in the query protocol: the operation's own, shared, or the service's."""
+    if operation is None or fault.code not in operation.errors:
+        shared = QUERY_ERRORS.get(fault.code)
+        if shared is not None:
+            return shared
+    shape = model.errors.get(fault.code)
+    return (fault.code, fault.status) if shape is None else (shape.error_code, shape.error_status or fault.status)
 
 
 def _render_rest(

@@ -24,6 +24,7 @@ PRINCIPAL_TYPES = {
     "user": "User",
     "role": "AssumedRole",
     "node": "AssumedRole",
+    "federated": "FederatedUser",
     "anonymous": "Anonymous",
 }
 """Kind of caller -> aws:PrincipalType."""

@@ -106,7 +106,7 @@ def test_operations_not_offered_are_unknown(serving: ServerProcess) -> None:
         answer = serving.call(operation, {}, serving.root)
         assert (answer.status, answer.code) == (400, "UnknownOperationException")
         assert words in answer.message
-    answer = serving.form({"Action": "ListUsers", "Version": "2010-05-08"}, serving.root, service="iam")
+    answer = serving.form({"Action": "ListSAMLProviders", "Version": "2010-05-08"}, serving.root, service="iam")
     assert answer.status == 400
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from fleetward.server.iam.evaluate import PolicySet, Request, compile_policy, decide
 from fleetward.server.iam.managed_policies import AWS_POLICIES, MANAGED_POLICIES, NODE_POLICY, managed_policy_arn
-from fleetward.server.iam.principals import node_policies
+from fleetward.server.iam.principals import aws_document, node_policies
 
 NODE = "arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-0123456789abcdef0"
 OTHER = "arn:aws:ssm:us-east-1:123456789012:managed-instance/mi-0fedcba9876543210"
@@ -181,6 +181,11 @@ def test_a_node_may_call_what_the_managed_policy_for_nodes_lists_but_parameters(
     assert refused == {"ssm:GetParameter", "ssm:GetParameters"}
 
 
+def of_aws(name: str) -> tuple[tuple[str, str], ...]:
+    """One policy of AWS's as a role's standing has it."""
+    return ((name, aws_document(name)),)
+
+
 @pytest.mark.parametrize(
     ("action", "resource", "granted"),
     [
@@ -197,6 +202,6 @@ def test_a_node_may_call_what_the_managed_policy_for_nodes_lists_but_parameters(
 def test_even_an_administrators_role_gives_a_node_nothing_about_other_nodes(
     action: str, resource: str, granted: bool
 ) -> None:
-    policies = node_policies(("AdministratorAccess",))
+    policies = node_policies(of_aws("AdministratorAccess"))
     assert allowed(policies, action, resource, NODE) is granted
-    assert allowed(node_policies(("AmazonSSMManagedInstanceCore",)), "s3:PutObject", resource, NODE) is False
+    assert allowed(node_policies(of_aws("AmazonSSMManagedInstanceCore")), "s3:PutObject", resource, NODE) is False

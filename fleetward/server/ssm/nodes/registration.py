@@ -159,7 +159,7 @@ def check_role(call: Call, name: str) -> principals.Role:
     if role is None:
         raise ValidationException(f"Not existing role: arn:aws:iam::{call.account}:role/{name}")
     call.authorize("iam:PassRole", Resource(role.arn), keys_of.passed_to(principals.SSM_SERVICE))
-    if not principals.trusts_service(role):
+    if not principals.trusts_service(call, role):
         raise ValidationException(f"The role {role.arn} does not trust {principals.SSM_SERVICE}.")
     return role
 

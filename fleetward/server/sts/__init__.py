@@ -1,0 +1,8 @@
+"""Security Token Service: who am I, and temporary credentials for roles, for oneself and for guests."""
+
+from __future__ import annotations
+
+from fleetward.server.sts import oneself, roles
+from fleetward.server.sts.service import sts
+
+__all__ = ["oneself", "roles", "sts"]
