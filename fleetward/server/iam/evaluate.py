@@ -26,7 +26,6 @@ __all__ = [
     "Decision",
     "Limits",
     "MalformedPolicy",
-    "Narrowed",
     "Outcome",
     "Policy",
     "PolicyKind",
@@ -38,7 +37,6 @@ __all__ = [
     "decide",
     "denied_message",
     "may_grant",
-    "narrow",
     "resource_policy",
 ]
 
@@ -170,14 +168,6 @@ class _Gate:
                 best, by = reach, statement
         return best, by
 
-    def narrowed(self, values: Values) -> _Gate:
-        """Without the statements whose conditions are false, and the rest without conditions."""
-        return _Gate(
-            self.kind,
-            tuple(replace(statement, conditions=()) for statement in self.denies if statement.holds(values)),
-            tuple(replace(statement, conditions=()) for statement in self.allows if statement.holds(values)),
-        )
-
 
 def _gate(kind: PolicyKind, policies: Sequence[Policy], action: str) -> _Gate:
     found = [statement for policy in policies for statement in policy.covering(action)]
@@ -204,15 +194,6 @@ class _Gates:
 
     def statements(self) -> list[Statement]:
         return [statement for gate in self.all() for statement in (*gate.denies, *gate.allows)]
-
-    def narrowed(self, values: Values) -> _Gates:
-        return _Gates(
-            tuple(gate.narrowed(values) for gate in self.levels),
-            self.resource and self.resource.narrowed(values),
-            self.rule,
-            self.identity.narrowed(values),
-            tuple(gate.narrowed(values) for gate in self.limits),
-        )
 
     def possible(self) -> bool:
         """Whether there is an Allow wherever one is needed, and no Deny of everything."""
@@ -378,33 +359,9 @@ def may_grant(policies: PolicySet, action: str) -> bool:
 def condition_keys(policies: PolicySet, action: str) -> frozenset[str]:
     """Lower-cased context keys on which a decision about `action` can depend, such as `aws:resourcetag/env`.
 
-    Resources whose values agree on these keys need one `narrow` between them.
+    Whoever asks need give no others.
     """
     return policies.plan(action).keys
-
-
-class Narrowed:
-    """An action decided for one context as far as it goes without the resource."""
-
-    __slots__ = ("_gates", "_principals", "_values", "fixed")
-
-    def __init__(self, plan: _Plan, values: Values, principals: tuple[str, ...]) -> None:
-        self._gates = plan.gates.narrowed(values)
-        self._values = values
-        self._principals = principals
-        names_resources = any(statement.resources is not None for statement in self._gates.statements())
-        self.fixed: Decision | None = None if names_resources else self._gates.judge("", values, principals)
-        """The decision for every resource, where they are all alike."""
-
-    def decide(self, resource: str) -> Decision:
-        """The decision `decide` would give for this resource in the same context."""
-        return self.fixed or self._gates.judge(resource, self._values, self._principals)
-
-
-def narrow(policies: PolicySet, action: str, context: Context, principals: tuple[str, ...] = ()) -> Narrowed:
-    """Evaluate conditions once for many resources of one context: one call per distinct tag set, not per node."""
-    plan = policies.plan(action)
-    return Narrowed(plan, _lowered(context, plan.keys), principals)
 
 
 def denied_message(principal_arn: str, action: str, resource: str, decision: Decision) -> str:
