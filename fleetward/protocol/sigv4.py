@@ -1,4 +1,4 @@
-"""Sign and verify Signature Version 4: in headers, presigned, in chunks, and the RSA-PSS form of nodes.
+"""Sign and verify Signature Version 4: in headers, presigned, over POST policies, and the RSA-PSS form of nodes.
 
 Both halves build the same two texts from a request and compare one keyed hash of them:
 
@@ -25,7 +25,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -79,12 +79,17 @@ _SPACES = re.compile(r"[ \t\r\n\v\f]+").sub
 
 
 class SignatureFault(RemoteProtocolError):
-    """A request whose signature cannot be read or is not right; `code` is AWS's name for the error."""
+    """A request whose signature cannot be read or is not right; `code` is AWS's name for the error.
 
-    def __init__(self, code: str, message: str) -> None:
+    `at_fault` is what S3 has errors of its own for: "time" (not signed lately), "body" (not the one that was signed),
+    else empty.
+    """
+
+    def __init__(self, code: str, message: str, at_fault: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.at_fault = at_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -479,7 +484,7 @@ def verify(
     """Check that the owner of the secret signed this very request, lately.
 
     Raises SignatureFault (InvalidSignatureException). `body_hash_hex` may be None for S3 alone, whose bodies are
-    read afterwards: the caller then compares the body with `claim.payload_hash` or drives a ChunkedBodyVerifier.
+    read afterwards: the caller then compares the body with `claim.payload_hash` or drives a `sigv4_chunks.ChunkedBodyVerifier`.
     The caller also makes sure that `claim.service` and `claim.region` are those it serves the request as.
     """
     if claim.is_rsa:
@@ -546,10 +551,12 @@ def _check_time(claim: Claim, now: datetime, skew: timedelta) -> None:
     age = now - claim.signed_at
     if age < -skew:
         raise SignatureFault(
-            INVALID, f"Signature not yet current: signed at {claim.timestamp}, it is {_timestamp(now)} here"
+            INVALID, f"Signature not yet current: signed at {claim.timestamp}, it is {_timestamp(now)} here", "time"
         )
     if age > (skew if claim.expires_in is None else claim.expires_in):
-        raise SignatureFault(INVALID, f"Signature expired: signed at {claim.timestamp}, it is {_timestamp(now)} here")
+        raise SignatureFault(
+            INVALID, f"Signature expired: signed at {claim.timestamp}, it is {_timestamp(now)} here", "time"
+        )
 
 
 def _check_signed_headers(signed: tuple[str, ...], headers: Mapping[str, str]) -> None:
@@ -578,8 +585,20 @@ def _payload_hash(claim: Claim, headers: Mapping[str, str], body_hash_hex: str |
     if claimed is None or not (claimed == UNSIGNED_PAYLOAD or claimed in STREAMING or _SHA256_HEX(claimed)):
         raise SignatureFault(INVALID, "X-Amz-Content-Sha256 must be a SHA-256, UNSIGNED-PAYLOAD or a streaming kind")
     if body_hash_hex is not None and _SHA256_HEX(claimed) and claimed != body_hash_hex:
-        raise SignatureFault(INVALID, "X-Amz-Content-Sha256 is not the SHA-256 of the body that arrived")
+        raise SignatureFault(INVALID, "X-Amz-Content-Sha256 is not the SHA-256 of the body that arrived", "body")
     return claimed
+
+
+def is_signed_text(secret_access_key: str, credential: str, text: bytes, signature: str) -> bool:
+    """Whether `signature` is the secret's over `text`, as S3's POST policies are signed.
+
+    `credential` is KEY-ID/YYYYMMDD/REGION/SERVICE/aws4_request.
+    """
+    scope = credential.partition("/")[2]
+    if scope.count("/") != 3 or not scope.endswith(f"/{_TERMINATOR}"):
+        return False
+    expected = _signature(secret_access_key, scope, text)
+    return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
 
 
 def _mismatch() -> SignatureFault:
@@ -641,164 +660,3 @@ def _public_key(der: bytes) -> RSAPublicKey:
     if not isinstance(key, RSAPublicKey):
         raise LocalProtocolError("a node's public key is an RSA key")
     return key
-
-
-# --- bodies that arrive in chunks -----------------------------------------------------------------------------------
-
-
-class ChunkedBodyVerifier:
-    """Takes the wire's bytes of an aws-chunked body and gives its payload, verified chunk by chunk.
-
-    ```
-    size in hex [;chunk-signature=…] CRLF  payload CRLF      each signature signs the one before it as well
-    0           [;chunk-signature=…] CRLF
-    [name:value CRLF … x-amz-trailer-signature:… CRLF]       trailing headers, when the kind has them
-    CRLF
-    ```
-
-    A signed chunk is held back until its signature is known to be right. Make one after `verify` has passed;
-    `claim.payload_hash` says which kind it is. Raises SignatureFault for a wrong signature and RemoteProtocolError
-    for a body that is not in this form; after either the verifier is of no more use.
-    """
-
-    LONGEST_LINE_BYTES = 1024
-    MOST_TRAILERS = 16
-
-    def __init__(
-        self,
-        claim: Claim,
-        secret_access_key: str,
-        *,
-        decoded_length: int | None = None,
-        max_chunk_bytes: int = 16 * 1024 * 1024,
-    ) -> None:
-        """`decoded_length` is X-Amz-Decoded-Content-Length; given, the payload must have just that many bytes."""
-        if claim.payload_hash not in STREAMING:
-            raise LocalProtocolError(f"a body of kind {claim.payload_hash!r} does not come in chunks")
-        self._signed = claim.payload_hash != STREAMING_UNSIGNED_TRAILER
-        self._may_have_trailers = claim.payload_hash != STREAMING_SIGNED
-        self._key = signing_key(secret_access_key, claim.date, claim.region, claim.service)
-        self._place = f"{claim.timestamp}\n{claim.scope}"
-        self._previous = claim.signature
-        self._signature = ""
-        self._left = decoded_length
-        self._max_chunk_bytes = max_chunk_bytes
-        self._wanted = 0
-        self._received = bytearray()
-        self._payload = bytearray()
-        self._trailers: dict[str, str] = {}
-        self._step: Callable[[], bool] | None = self._read_size
-
-    def feed(self, data: bytes | memoryview) -> bytes:
-        """Take what arrived; give what is now known to be the payload, often nothing."""
-        self._received += data
-        while self._step is not None and self._step():
-            pass
-        if self._step is None and self._received:
-            raise RemoteProtocolError("bytes follow the end of a chunked body")
-        payload, self._payload = bytes(self._payload), bytearray()
-        return payload
-
-    def finish(self) -> dict[str, str]:
-        """The body has ended: its trailing headers, names in lower case. Raises RemoteProtocolError if it was cut."""
-        if self._step is not None:
-            raise RemoteProtocolError("the chunked body ended before its last chunk")
-        return self._trailers
-
-    def _read_size(self) -> bool:
-        line = self._line()
-        if line is None:
-            return False
-        match = re.fullmatch(rb"([0-9A-Fa-f]{1,8})(?:;chunk-signature=([0-9a-f]{64}))?", line)
-        if match is None or (match[2] is not None) != self._signed:
-            raise RemoteProtocolError("a chunk does not begin with its size and the signature its kind needs")
-        self._wanted = int(match[1], 16)
-        if self._wanted > self._max_chunk_bytes:
-            raise RemoteProtocolError(f"a chunk may have {self._max_chunk_bytes} bytes, this one has {self._wanted}")
-        self._signature = match[2].decode() if match[2] else ""
-        if self._wanted:
-            self._count(self._wanted)
-            self._step = self._read_chunk
-        else:
-            self._end_payload()
-        return True
-
-    def _read_chunk(self) -> bool:
-        ready = min(self._wanted, len(self._received))
-        if self._signed and ready < self._wanted:
-            return False
-        chunk = self._received[:ready]
-        if self._signed:
-            self._check("PAYLOAD", f"{EMPTY_SHA256}\n{hashlib.sha256(chunk).hexdigest()}", self._signature)
-        del self._received[:ready]
-        self._payload += chunk
-        self._wanted -= ready
-        if self._wanted:
-            return False
-        self._step = self._read_chunk_end
-        return True
-
-    def _read_chunk_end(self) -> bool:
-        if len(self._received) < 2:
-            return False
-        if self._received[:2] != b"\r\n":
-            raise RemoteProtocolError("a chunk is longer than its size says")
-        del self._received[:2]
-        self._step = self._read_size
-        return True
-
-    def _read_trailer(self) -> bool:
-        line = self._line()
-        if line is None:
-            return False
-        if line:
-            self._add_trailer(line)
-            return True
-        if self._signed and self._may_have_trailers:
-            self._check_trailers()
-        self._step = None
-        return False
-
-    def _line(self) -> bytes | None:
-        end = self._received.find(b"\r\n", 0, self.LONGEST_LINE_BYTES + 2)
-        if end < 0:
-            if len(self._received) > self.LONGEST_LINE_BYTES + 1:
-                raise RemoteProtocolError(f"a line of a chunked body may have {self.LONGEST_LINE_BYTES} bytes")
-            return None
-        line = bytes(self._received[:end])
-        del self._received[: end + 2]
-        return line
-
-    def _count(self, size: int) -> None:
-        if self._left is not None:
-            self._left -= size
-            if self._left < 0:
-                raise RemoteProtocolError("the body is longer than X-Amz-Decoded-Content-Length says")
-
-    def _end_payload(self) -> None:
-        if self._signed:
-            self._check("PAYLOAD", f"{EMPTY_SHA256}\n{EMPTY_SHA256}", self._signature)
-        if self._left:
-            raise RemoteProtocolError("the body is shorter than X-Amz-Decoded-Content-Length says")
-        self._step = self._read_trailer
-
-    def _add_trailer(self, line: bytes) -> None:
-        name, colon, value = line.decode("latin-1").partition(":")
-        name = name.strip().lower()
-        if not self._may_have_trailers or not colon or not name or name in self._trailers:
-            raise RemoteProtocolError("what follows the last chunk is no trailing header")
-        if len(self._trailers) == self.MOST_TRAILERS:
-            raise RemoteProtocolError(f"a body may have {self.MOST_TRAILERS} trailing headers")
-        self._trailers[name] = value.strip()
-
-    def _check_trailers(self) -> None:
-        signature = self._trailers.pop("x-amz-trailer-signature", "")
-        text = "".join([f"{name}:{value}\n" for name, value in self._trailers.items()])
-        self._check("TRAILER", hashlib.sha256(text.encode("latin-1")).hexdigest(), signature)
-
-    def _check(self, kind: str, hashes: str, signature: str) -> None:
-        string = f"{ALGORITHM}-{kind}\n{self._place}\n{self._previous}\n{hashes}"
-        expected = hmac.digest(self._key, string.encode(), "sha256").hex()
-        if not hmac.compare_digest(expected.encode(), signature.encode()):
-            raise SignatureFault(INVALID, "The signature of a chunk or of the trailing headers does not belong to it")
-        self._previous = expected
