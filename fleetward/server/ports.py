@@ -67,11 +67,43 @@ class ObjectInfo:
     changed_at: datetime
 
 
+class Upload(Protocol):
+    """An object that comes piece by piece, from one thread at a time; `finish` or `abandon` ends it."""
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+
+    def finish(self) -> int:
+        """Make the object visible, all at once and durable; returns its size in bytes."""
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+
+
+class Reader(Protocol):
+    """One object that is read in pieces, from any thread. What was there at its opening stays readable if it can."""
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes from `start` up to `end`; raises KeyError when the object has gone."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class Objects(Protocol):
     """Keeps bytes under keys. Called outside transactions only, from worker threads."""
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
         """Store the bytes atomically under `key`, replacing; returns their number."""
+
+    def upload(self, key: str) -> Upload:
+        """Begin an object that replaces what `key` holds once it is finished."""
+
+    def open(self, key: str) -> Reader:
+        """The object for reading in pieces; raises KeyError when there is no such object."""
+
+    def forget_unfinished(self, before: datetime) -> int:
+        """Remove what uploads left behind that nobody finished or abandoned since; returns how many."""
 
     def get(self, key: str, start: int = 0, end: int | None = None) -> bytes:
         """The bytes from `start` up to `end`; raises KeyError when there is no such object."""

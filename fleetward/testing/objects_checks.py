@@ -160,3 +160,54 @@ class ObjectsChecks:
             list(pool.map(lambda number: objects.put(f"own/{number}", [versions[number]]), range(8)))
         assert objects.get("contested") in versions
         assert [objects.get(f"own/{number}") for number in range(8)] == versions
+
+    def test_upload_is_seen_when_it_is_finished_and_not_before(self, objects: Objects) -> None:
+        """Pieces of any size; until the end the old bytes count."""
+        objects.put("key", [b"old"])
+        upload = objects.upload("key")
+        for number in range(30):
+            upload.write(bytes([number]) * 400_000)
+            upload.write(b"")
+        assert objects.get("key") == b"old"
+        assert upload.finish() == 12_000_000
+        assert objects.get("key", 400_000, 400_001) == b"\x01"
+        assert [(info.key, info.size_bytes) for info in objects.list("")] == [("key", 12_000_000)]
+
+    def test_abandoned_upload_leaves_nothing(self, objects: Objects) -> None:
+        """Small and large; keys that lead elsewhere are refused at the beginning."""
+        for pieces in (1, 12):
+            upload = objects.upload("key")
+            for _ in range(pieces):
+                upload.write(b"x" * 1024 * 1024)
+            upload.abandon()
+        assert list(objects.list("")) == []
+        for key in REFUSED:
+            try:
+                objects.upload(key)
+            except ValueError:
+                continue
+            raise AssertionError(f"{key!r} was not refused")
+
+    def test_reader_reads_pieces(self, objects: Objects) -> None:
+        """Any range inside the object, in any order; absence is a KeyError at the opening."""
+        content = bytes(range(256)) * 16
+        objects.put("key", [content])
+        reader = objects.open("key")
+        for start, end in ((0, 10), (4000, 4096), (256, 256), (100, 2000)):
+            assert reader.read(start, end) == content[start:end]
+        reader.close()
+        try:
+            objects.open("absent")
+        except KeyError:
+            return
+        raise AssertionError("what is absent was opened")
+
+    def test_what_is_under_way_is_not_forgotten(self, objects: Objects) -> None:
+        """Only uploads that rest since before the time given are; finished objects never."""
+        objects.put("kept", [b"x"])
+        upload = objects.upload("slow")
+        upload.write(b"x")
+        assert objects.forget_unfinished(datetime.now(UTC) - timedelta(hours=1)) == 0
+        assert upload.finish() == 1
+        objects.forget_unfinished(datetime.now(UTC) + timedelta(hours=1))
+        assert [info.key for info in objects.list("")] == ["kept", "slow"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import obstore
 from obstore.store import S3Store
 
-from fleetward.server.backends.objects_folder import Counted
 from fleetward.server.backends.objects_keys import check_key, check_prefix
 from fleetward.server.ports import ObjectInfo
 from fleetward.server.settings import SettingsFault
@@ -34,9 +33,30 @@ class S3Objects:
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
         """Store the bytes as one object, replacing; an unfinished upload leaves nothing to be seen."""
-        counted = Counted(chunks)
-        obstore.put(self._store, check_key(key), counted, chunk_size=CHUNK_BYTES, max_concurrency=1)
-        return counted.size_bytes
+        upload = self.upload(key)
+        try:
+            for chunk in chunks:
+                upload.write(chunk)
+        except BaseException:
+            upload.abandon()
+            raise
+        return upload.finish()
+
+    def upload(self, key: str) -> S3Upload:
+        """One request, or a multipart upload for more than a part."""
+        return S3Upload(self._store, check_key(key))
+
+    def open(self, key: str) -> S3Reader:
+        """The object as it is at each reading."""
+        try:
+            obstore.head(self._store, check_key(key))
+        except FileNotFoundError:
+            raise KeyError(key) from None
+        return S3Reader(self._store, key)
+
+    def forget_unfinished(self, before: datetime) -> int:
+        """Nothing: what a server that died left unfinished is the bucket's own to expire, by a lifecycle rule."""
+        return 0
 
     def get(self, key: str, start: int = 0, end: int | None = None) -> bytes:
         """The bytes from `start` up to `end`; KeyError when there is no such object."""
@@ -63,6 +83,54 @@ class S3Objects:
                     yield ObjectInfo(entry["path"], entry["size"], entry["last_modified"])
                 elif entry["path"] > prefix:
                     return
+
+
+class S3Upload:
+    """One object that grows, held back until it is finished."""
+
+    def __init__(self, store: S3Store, key: str) -> None:
+        self._writer = obstore.open_writer(store, key, buffer_size=CHUNK_BYTES, max_concurrency=2)
+        self._size = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes; a whole part leaves at once."""
+        if chunk:
+            self._writer.write(chunk)
+            self._size += len(chunk)
+
+    def finish(self) -> int:
+        """Complete the upload."""
+        self._writer.close()
+        return self._size
+
+    def abandon(self) -> None:
+        """Abort the upload, as the writer does when an exception ends its block."""
+        fault = Abandoned()
+        self._writer.__exit__(Abandoned, fault, None)
+
+
+class Abandoned(Exception):
+    """What a writer is told when its upload is given up."""
+
+
+class S3Reader:
+    """One object, read by ranges."""
+
+    def __init__(self, store: S3Store, key: str) -> None:
+        self._store = store
+        self._key = key
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes from `start` up to `end`; KeyError when the object has gone."""
+        if start >= end:
+            return b""
+        try:
+            return bytes(obstore.get_range(self._store, self._key, start=start, end=end))
+        except FileNotFoundError:
+            raise KeyError(self._key) from None
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def _before(prefix: str) -> str | None:
