@@ -484,7 +484,7 @@ def verify(
     """Check that the owner of the secret signed this very request, lately.
 
     Raises SignatureFault (InvalidSignatureException). `body_hash_hex` may be None for S3 alone, whose bodies are
-    read afterwards: the caller then compares the body with `claim.payload_hash` or drives a `sigv4_chunks.ChunkedBodyVerifier`.
+    read afterwards: the caller then compares the body with `claim.payload_hash` or drives a verifier of chunks.
     The caller also makes sure that `claim.service` and `claim.region` are those it serves the request as.
     """
     if claim.is_rsa:

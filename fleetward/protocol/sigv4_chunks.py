@@ -35,8 +35,9 @@ class ChunkedBodyVerifier:
     ```
 
     A signed chunk is held back until its signature is known to be right. Make one after `verify` has passed; `kind`
-    is X-Amz-Content-Sha256. Only unsigned chunks may come without a claim, and be of any size: nothing holds them back. Raises SignatureFault for a wrong signature and RemoteProtocolError
-    for a body that is not in this form; after either the verifier is of no more use.
+    is X-Amz-Content-Sha256. Only unsigned chunks may come without a claim, and be of any size: nothing holds them
+    back. Raises SignatureFault for a wrong signature and RemoteProtocolError for a body that is not in this form;
+    after either the verifier is of no more use.
     """
 
     LONGEST_LINE_BYTES = 1024

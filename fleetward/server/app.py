@@ -57,11 +57,13 @@ from fleetward.server.edge.pipeline import Pipeline
 from fleetward.server.edge.reset import PATH as RESET
 from fleetward.server.edge.reset import Reset
 from fleetward.server.edge.room import Room
+from fleetward.server.edge.s3.requests import Storage
 from fleetward.server.edge.upgrades import Upgrades
 from fleetward.server.edge.waits import Waits
 from fleetward.server.errors import AwsError
 from fleetward.server.iam import api, principals
 from fleetward.server.ports import Bus, Clock, Objects, Store
+from fleetward.server.s3.capabilities import S3, s3
 from fleetward.server.service import Entry, Runner, Service, Timer
 from fleetward.server.settings import Settings, SettingsFault
 from fleetward.server.ssm import (
@@ -84,10 +86,11 @@ SERVICES: Sequence[Service] = (
     logs.logs,
     ssmmessages.ssmmessages,
     ec2messages.ec2messages,
+    s3,
     ssm,
     own.own,
 )
-CAPABILITIES = (tags, service_settings, nodes, activations, documents, run_command, state_manager)
+CAPABILITIES = (*S3, tags, service_settings, nodes, activations, documents, run_command, state_manager)
 
 ALONE = Entry("presence.alone", presence.alone)
 FREE_JOBS = Entry("jobs.free-all", jobs.free_all)
@@ -320,6 +323,7 @@ class Application:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self.background.stop(), 2)
         await self.bus.stop()
+        self.storage.close()
         self.reads.flush()
         self.pipeline.requests.flush()
         self.store.deliver = self._deliver_here  # type: ignore[attr-defined]
@@ -353,6 +357,13 @@ class Application:
                 **self._pages_of_ephemeral(),
             },
             {OUTPUTS: self.pages.outputs},
+        )
+        app.storage = self.storage = Storage(
+            pipeline=self.pipeline,
+            model=self.models["s3"],
+            service=s3,
+            objects=self.objects,
+            clock=self.clock,
         )
         upgrades = Upgrades(app=app, pipeline=self.pipeline, channels=self.channels, keys=self.keys)
         self.server = Server(app, self.settings, upgrades, sockets, self.memory)

@@ -133,7 +133,31 @@ class DropMasterKeys:
     below: int
 
 
-Effect = DeleteObject | AddMasterKey | DropMasterKeys
+@dataclass(frozen=True, slots=True)
+class DeleteObjects:
+    """Effect: remove objects, as many as there are."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListObjects:
+    """Effect: keys of objects that have not changed since `before`, in order, behind `after`."""
+
+    prefix: str
+    before: datetime
+    after: str
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetUnfinished:
+    """Effect: remove what unfinished uploads left that rest since `before`."""
+
+    before: datetime
+
+
+Effect = DeleteObject | DeleteObjects | ListObjects | ForgetUnfinished | AddMasterKey | DropMasterKeys
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from fleetward.server import audit, key_rotation, kms, regions
 from fleetward.server.call import Call, Resource
 from fleetward.server.iam import principals
 from fleetward.server.jobs import Job, Next
+from fleetward.server.s3 import content
 from fleetward.server.service import Service
 from fleetward.server.ssm import nodes
 from fleetward.server.ssm.errors import InvocationDoesNotExist
@@ -16,7 +17,7 @@ from fleetward.server.ssm.run_command import commands, outputs
 
 own = Service("fleetward")
 
-SEALED = (*principals.SEALED, *kms.SEALED)
+SEALED = (*principals.SEALED, *kms.SEALED, *content.SEALED)
 """Every sealed column, as its capability declares it."""
 
 

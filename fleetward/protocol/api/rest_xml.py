@@ -45,7 +45,14 @@ class Element:
 
 
 def parse_request(
-    service: ServiceModel, method: str, path: str, query: list[tuple[str, str]], headers: Mapping[str, str], body: bytes
+    service: ServiceModel,
+    method: str,
+    path: str,
+    query: list[tuple[str, str]],
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    largest: int = LARGEST_DOCUMENT,
 ) -> tuple[Operation, dict[str, Any]]:
     """Read a REST XML request; arguments as for `rest_json.parse_request`, errors too.
 
@@ -60,9 +67,9 @@ def parse_request(
     if payload is not None and payload.shape.kind in ("blob", "string"):
         request[payload.name] = payload_text(payload, body)
     elif payload is not None and body:
-        request[payload.name] = read_element(payload.shape, parse_document(body))
+        request[payload.name] = read_element(payload.shape, parse_document(body, largest))
     elif payload is None and body and body_members(shape):
-        request = read_element(shape, parse_document(body))
+        request = read_element(shape, parse_document(body, largest))
     return operation, {**request, **read_bindings(shape, labels, query, headers)}
 
 

@@ -6,6 +6,7 @@ Each loop is bounded, survives errors, and reads the store only through entries.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +19,17 @@ from sqlalchemy import Column, String, Table, bindparam, insert, select, update
 from fleetward.server import jobs, keys, mailbox, presence
 from fleetward.server.call import Call, Context, service_context
 from fleetward.server.edge.waits import Waits
-from fleetward.server.jobs import AddMasterKey, DeleteObject, DropMasterKeys, Effect, Job, Next
+from fleetward.server.jobs import (
+    AddMasterKey,
+    DeleteObject,
+    DeleteObjects,
+    DropMasterKeys,
+    Effect,
+    ForgetUnfinished,
+    Job,
+    ListObjects,
+    Next,
+)
 from fleetward.server.ports import Objects
 from fleetward.server.schema import UtcDateTime, metadata
 from fleetward.server.service import Entry, Runner, Service, Timer
@@ -187,6 +198,12 @@ class Background:
             match effect:
                 case DeleteObject(key):
                     return await asyncio.to_thread(self._objects.delete, key)
+                case DeleteObjects(names):
+                    return await asyncio.to_thread(_delete_all, self._objects, names)
+                case ListObjects():
+                    return await asyncio.to_thread(_old_keys, self._objects, effect)
+                case ForgetUnfinished(before):
+                    return await asyncio.to_thread(self._objects.forget_unfinished, before)
                 case AddMasterKey(number):
                     return await asyncio.to_thread(keys.add_key, self._ring_file(), number)
                 case DropMasterKeys(below):
@@ -234,3 +251,14 @@ class Background:
     async def renew(self) -> None:
         """Say that this server lives."""
         await self._run(RENEW, self._home, (self._server_id, self._runner.settings.peer_listen))
+
+
+def _delete_all(objects: Objects, keys: Sequence[str]) -> None:
+    for key in keys:
+        objects.delete(key)
+
+
+def _old_keys(objects: Objects, wanted: ListObjects) -> list[str]:
+    found = (each for each in objects.list(wanted.prefix) if each.key > wanted.after)
+    old = (each.key for each in found if each.changed_at < wanted.before)
+    return list(itertools.islice(old, wanted.most))

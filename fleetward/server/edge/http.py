@@ -10,7 +10,7 @@ import secrets
 import socket
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +20,8 @@ from fleetward.server.edge.connection import Connection, Limits, Upgrade
 from fleetward.server.edge.memory import Memory
 from fleetward.server.edge.pipeline import Exchange, Pipeline, Response
 from fleetward.server.edge.proxied import Client, ProxiedPort
+from fleetward.server.edge.s3.addressing import Addressing
+from fleetward.server.edge.s3.requests import Storage
 from fleetward.server.errors import RequestEntityTooLargeException, SerializationException
 from fleetward.server.settings import Settings, SettingsFault
 
@@ -28,6 +30,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Page = Callable[[Exchange], Awaitable[Response]]
 
+SENT_AT_ONCE = 256 * 1024
 TEXT = (("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff"))
 
 
@@ -41,6 +44,9 @@ class App:
         self._pages = pages
         self._prefixes = prefixes
         self._names = frozenset(name.lower() for name in server_names(settings))
+        self._idle = settings.body_timeout
+        self.storage: Storage | None = None
+        self.addressing = Addressing(server_names(settings), lambda: pipeline.regions)
         self._proxies = [ipaddress.ip_network(network) for network in settings.trusted_proxy]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,7 +54,11 @@ class App:
         if scope["type"] != "http":
             return
         exchange = self.exchange(scope, receive)
-        await _send(send, await self.answer(exchange), exchange.request_id)
+        response = await self.answer(exchange)
+        if response.stream is None:
+            await _send(send, response)
+        else:
+            await _stream(send, response, response.stream, scope["fleetward.connection"], self._idle)
 
     async def answer(self, exchange: Exchange) -> Response:
         """The response to one request."""
@@ -60,6 +70,9 @@ class App:
         if page is None:
             page = next((p for prefix, p in self._prefixes.items() if exchange.path.startswith(prefix)), None)
         if page is None:
+            path = self.addressing.path(exchange) if self.storage is not None else None
+            if path is not None and self.storage is not None:
+                return await self.storage.answer(exchange, path)
             return await self._pipeline.answer(exchange)
         return await self._pipeline.conclude(exchange, page)
 
@@ -248,11 +261,37 @@ def _reader(receive: Receive, headers: dict[str, str]) -> Callable[[int], AsyncI
     return chunks
 
 
-async def _send(send: Send, response: Response, request_id: str) -> None:
-    headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in response.headers]
-    headers.append((b"content-length", str(len(response.body)).encode()))
+async def _send(send: Send, response: Response) -> None:
+    headers = _encoded(response)
+    if response.status not in (204, 304) and not any(name == b"content-length" for name, _ in headers):
+        headers.append((b"content-length", str(len(response.body)).encode()))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body})
+
+
+async def _stream(
+    send: Send, response: Response, pieces: AsyncIterable[bytes], connection: Connection, idle: float
+) -> None:
+    """Send a long body as fast as its reader takes it; one who takes nothing for `idle` seconds is cut off."""
+    await send({"type": "http.response.start", "status": response.status, "headers": _encoded(response)})
+    async with contextlib.aclosing(aiter(pieces)) as coming:  # type: ignore[type-var]
+        async for piece in coming:
+            view = memoryview(piece)
+            for start in range(0, len(view), SENT_AT_ONCE):
+                try:
+                    async with asyncio.timeout(idle):
+                        await send({
+                            "type": "http.response.body", "body": view[start : start + SENT_AT_ONCE], "more_body": True,
+                        })  # fmt: skip
+                except TimeoutError:
+                    connection.transport.abort()
+                if connection.transport.is_closing():
+                    return
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _encoded(response: Response) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode("latin-1", "replace")) for name, value in response.headers]
 
 
 def _is_address(text: str) -> bool:

@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -91,6 +91,8 @@ class Exchange:
     """Why the caller could not do this on any resource."""
     request: dict[str, Any] = field(default_factory=dict)
     result: Mapping[str, Any] = field(default_factory=dict)
+    render: Callable[[Exchange, AwsError | None], Response] | None = None
+    """How this exchange's answer is worded; None: by the protocol of its service."""
 
     async def receive(self, limit: int) -> bytes:
         """The whole body, at most `limit` bytes."""
@@ -104,6 +106,8 @@ class Response:
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    stream: AsyncIterable[bytes] | None = None
+    """Instead of the body: pieces of it, whose whole length a header tells."""
 
 
 class Pipeline:
@@ -146,6 +150,11 @@ class Pipeline:
             self.run,
         )
 
+    @property
+    def regions(self) -> Sequence[str]:
+        """The regions that are served at the moment."""
+        return self._identities.regions
+
     async def answer(self, exchange: Exchange) -> Response:
         """Run the stages and render the outcome."""
         return await self.conclude(exchange, self._pass)
@@ -175,7 +184,7 @@ class Pipeline:
         if exchange.context is not None and exchange.entry is not None:
             self._audit(exchange, fault)
         if response is None:
-            response = render(exchange, fault)
+            response = (exchange.render or render)(exchange, fault)
         if exchange.entry is not None or fault is not None:
             self._log(exchange, response, fault, time.perf_counter() - started)
         return response
@@ -312,8 +321,8 @@ class Pipeline:
             raise signature_error(fault) from fault
         raise errors.UnrecognizedClientException("The node has no key.")
 
-    def _body_hash(self, exchange: Exchange, claim: sigv4.Claim) -> str:
-        if exchange.unread and claim.payload_hash:
+    def _body_hash(self, exchange: Exchange, claim: sigv4.Claim) -> str | None:
+        if exchange.unread and (claim.payload_hash or claim.service == "s3"):
             return claim.payload_hash
         return hashlib.sha256(exchange.body).hexdigest()
 

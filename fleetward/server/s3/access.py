@@ -12,9 +12,10 @@ from typing import Any
 import orjson
 from sqlalchemy import bindparam, select
 
-from fleetward.server.call import Call, Conditions, Resource
+from fleetward.server.call import Call, Resource
 from fleetward.server.errors import AccessDeniedException
 from fleetward.server.iam import evaluate
+from fleetward.server.iam.context import Conditions
 from fleetward.server.s3 import s3
 from fleetward.server.s3.errors import AccessDenied, NoSuchBucket
 from fleetward.server.s3.names import key_bytes
@@ -106,7 +107,7 @@ def find(call: Call, name: str) -> Bucket:
 def operation(
     name: str, action: Action, *, reads: bool = False, grows: bool = False, audit: bool | None = None
 ) -> Callable[[Function], Callable[[Call, Request], Any]]:
-    """Register `function(call, bucket, request)`, run once `action` is allowed on the bucket or, with a Key, the object.
+    """Register `function(call, bucket, request)`, run once `action` is allowed on bucket or object.
 
     The decision is taken inside: it needs the bucket, whose policy has a say, and may be about another account's.
     """

@@ -1,4 +1,4 @@
-"""Checksums of S3: CRC32, CRC32C, CRC64NVME, SHA1 and SHA256, as bytes come, joined from parts, and of parts' checksums.
+"""Checksums of S3: CRC32, CRC32C, CRC64NVME, SHA1 and SHA256, as bytes come and joined from parts.
 
 Members and headers are named alike: `ChecksumCRC32C`, `x-amz-checksum-crc32c`, values in base64.
 """
@@ -11,7 +11,9 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from awscrt import checksums as crt  # the AWS runtime's: the processor's own instructions, 50 times zlib's pace and more
+from awscrt import (
+    checksums as crt,  # the AWS runtime's: the processor's own instructions, 50 times zlib's pace and more
+)
 
 from fleetward.server.s3.errors import InvalidRequest
 

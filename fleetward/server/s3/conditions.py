@@ -1,4 +1,4 @@
-"""Conditions: If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, and byte ranges. Pure rules (RFC 9110)."""
+"""Conditions: If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, and byte ranges (RFC 9110)."""
 
 from __future__ import annotations
 

@@ -23,12 +23,16 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algori
 from sqlalchemy import bindparam, insert, select, update
 
 from fleetward.server.call import Call
+from fleetward.server.key_rotation import SealedColumn
 from fleetward.server.s3.table import blobs, garbage, keys
 
 FOLDER = "s3/"
 BLOCK = 16
 KEPT_AFTER_RELEASE = timedelta(hours=1)
 """How long bytes outlive their last reference: for downloads that are under way."""
+
+ALL_PARTS = "all"
+"""Instead of a content: every part of the ended upload goes with its bytes."""
 
 RELEASED_AT_ONCE = 100
 """Contents of more slices are released by the collector."""
@@ -48,6 +52,9 @@ KEY = select(keys.c.sealed).where(
     keys.c.number == bindparam("of_number"),
 )
 ADD_KEY = insert(keys)
+SEALED = (SealedColumn(keys, "sealed", lambda row: key_identity(row.account_id, row.region, row.number)),)
+"""What key rotation wraps anew."""
+
 FIRST_KEY = 1
 
 
@@ -105,11 +112,16 @@ def cipher(tenant_key: bytes, blob: str, offset: int = 0) -> CipherContext:
     return context
 
 
+def key_identity(account: str, region: str, number: int) -> str:
+    """What a sealed key of a tenant belongs to."""
+    return f"s3-key/{account}/{region}/{number}"
+
+
 def tenant_key(call: Call, request: tuple[str, str, int]) -> bytes | None:
     """Entry: one of a tenant's keys; None when it has none of this number."""
     account, region, number = request
     sealed = call.db.value(KEY, account=account, in_region=region, of_number=number)
-    return None if sealed is None else call.keys.open(sealed, f"s3-key/{account}/{region}/{number}")
+    return None if sealed is None else call.keys.open(sealed, key_identity(account, region, number))
 
 
 def make_tenant_key(call: Call, request: tuple[str, str]) -> bytes:
@@ -119,7 +131,7 @@ def make_tenant_key(call: Call, request: tuple[str, str]) -> bytes:
     if known is not None:
         return known
     fresh = secrets.token_bytes(32)
-    sealed = call.keys.seal(fresh, f"s3-key/{account}/{region}/{FIRST_KEY}")
+    sealed = call.keys.seal(fresh, key_identity(account, region, FIRST_KEY))
     call.db.run(ADD_KEY, {"account_id": account, "region": region, "number": FIRST_KEY, "sealed": sealed})
     return fresh
 
@@ -149,7 +161,7 @@ def share(call: Call, content: Sequence[Slice]) -> None:
 def release(call: Call, content: Sequence[Slice]) -> None:
     """Let go of an object's or part's bytes; long contents are left to the collector."""
     if len(content) > RELEASED_AT_ONCE:
-        leave(call, "", dump(content))
+        leave(call, *tenant_of(content[0].blob), "", dump(content))
         return
     let_go(call, content)
 
@@ -160,12 +172,13 @@ def let_go(call: Call, content: Sequence[Slice]) -> None:
     call.db.run(RELEASE, [{**_key(blob), "now": call.now} for blob in sorted({each.blob for each in content})])
 
 
-def leave(call: Call, upload_id: str, text: str) -> None:
-    """Have the collector release a content, or the parts of an ended upload."""
+def leave(call: Call, account: str, region: str, upload_id: str, text: str) -> None:
+    """Have the tenant's collector release a content, or the parts of an ended upload."""
     call.db.run(
         ADD_GARBAGE,
         {
-            **call.tenant,
+            "account_id": account,
+            "region": region,
             "garbage_id": call.new_id(),
             "due_at": call.now,
             "upload_id": upload_id,
@@ -200,6 +213,11 @@ def joined_etag(etags: Sequence[str]) -> str:
     """The entity tag of a multipart object: the hash of its parts' hashes, and their number."""
     digest = hashlib.md5(b"".join(bytes.fromhex(each) for each in etags), usedforsecurity=False)
     return f"{digest.hexdigest()}-{len(etags)}"
+
+
+def etag_of(content: Sequence[Slice]) -> str:
+    """An entity tag for bytes that were not read: equal slices have equal ones, and no others."""
+    return hashlib.md5(dump(content).encode(), usedforsecurity=False).hexdigest()
 
 
 def _counted(content: Sequence[Slice], by: int) -> list[dict[str, Any]]:

@@ -1,0 +1,324 @@
+"""Requests of S3: route, authenticate, read the document or stream the bytes, run the entry, answer.
+
+    route -> identify -> authenticate -> throttle -> parse -> admit -> validate -> (bytes up) -> run -> (bytes down)
+
+Bytes go to Objects under a name of our own before the entry records them; a crash between the two leaves bytes that
+nothing refers to, which are collected. Whether the caller may, and the conditions hold, is asked before the bytes come
+and once more when they are recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+from fleetward.protocol import sigv4
+from fleetward.protocol.api import rest, rest_xml, validate
+from fleetward.protocol.api.model import SerializationFault, ServiceModel, UnknownOperation
+from fleetward.protocol.sigv4_chunks import ChunkedBodyVerifier
+from fleetward.server.call import service_context
+from fleetward.server.edge.pipeline import Exchange, Pipeline, Response
+from fleetward.server.edge.s3 import answers, intake
+from fleetward.server.edge.s3.intake import Expected, Intake
+from fleetward.server.edge.s3.outflow import PIECE, Outflow
+from fleetward.server.ports import Clock, Objects
+from fleetward.server.s3 import content, multipart, writing
+from fleetward.server.s3.content import Stored
+from fleetward.server.s3.errors import (
+    AuthorizationHeaderMalformed,
+    InvalidArgument,
+    InvalidRequest,
+    MalformedXML,
+    MaxMessageLengthExceeded,
+    MethodNotAllowed,
+    MissingContentLength,
+    MissingRequestBodyError,
+    ServiceUnavailable,
+)
+from fleetward.server.s3.reading import Content
+from fleetward.server.service import Entry, Service
+
+T = TypeVar("T")
+
+DOCUMENT_LIMIT = 8 * 1024 * 1024
+"""10,000 parts with their checksums, or 1,000 of the longest keys."""
+
+PARSED_AT_ONCE = 64 * 1024
+"""Longer documents are read on a worker thread."""
+
+MOST_QUERY_FIELDS = 1000
+WRAPPING = 64 * 1024 * 1024
+"""What chunks may add to the largest part."""
+
+THREADS = 8
+
+ADMIT_UPLOAD = Entry("s3.admit-upload", writing.admit_upload, reads=True)
+ADMIT_PART = Entry("s3.admit-part", multipart.admit_part, reads=True)
+PLAN = Entry("s3.plan-completion", multipart.plan, reads=True)
+TENANT_KEY = Entry("s3.tenant-key", content.tenant_key, reads=True)
+MAKE_TENANT_KEY = Entry("s3.make-tenant-key", content.make_tenant_key, audit=False)
+
+
+class Storage:
+    """Answers the requests that `Addressing` finds to be S3's."""
+
+    def __init__(
+        self, *, pipeline: Pipeline, model: ServiceModel, service: Service, objects: Objects, clock: Clock
+    ) -> None:
+        self._pipeline = pipeline
+        self._model = model
+        self._service = service
+        self._objects = objects
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(THREADS, "s3-bytes")
+        self._keys: dict[tuple[str, str, int], bytes] = {}
+
+    async def answer(self, exchange: Exchange, path: str) -> Response:
+        """The answer to a request for `path`, `/BUCKET/KEY` whatever the form of its address."""
+        exchange.render = answers.render
+        exchange.unread = True
+
+        async def work(exchange: Exchange) -> Response | None:
+            return await self._serve(exchange, path)
+
+        return await self._pipeline.conclude(exchange, work)
+
+    async def _serve(self, exchange: Exchange, path: str) -> Response | None:
+        pairs = _pairs(exchange.query)
+        path = path.rstrip("/") or "/" if path.count("/") == 2 else path  # a bucket's address may end in a slash
+        self._route(exchange, path, pairs)
+        await self._authenticate(exchange)
+        await self._pipeline.throttle(exchange)
+        assert exchange.operation is not None
+        name = exchange.operation.name
+        body = b"" if name in ("PutObject", "UploadPart") else await self._document(exchange)
+        await self._parse(exchange, path, pairs, body)
+        await self._pipeline.admit(exchange)
+        self._validate(exchange)
+        if name in ("PutObject", "UploadPart"):
+            await self._upload(exchange)
+        elif name == "CompleteMultipartUpload":
+            exchange.request["Plan"] = await self._pipeline.call(PLAN, _context(exchange), exchange.request)
+        try:
+            await self._pipeline.run(exchange)
+        finally:
+            exchange.request.pop("Plan", None)
+        if name == "GetObject":
+            return await self._download(exchange)
+        return None
+
+    def _route(self, exchange: Exchange, path: str, pairs: list[tuple[str, str]]) -> None:
+        exchange.service = self._model
+        try:
+            headers = _headers(exchange, pairs)
+            exchange.operation = rest.routes(self._model).match(exchange.method, path, pairs, headers)[0]
+        except UnknownOperation:
+            raise MethodNotAllowed(
+                "The specified method is not allowed against this resource.", Method=exchange.method
+            ) from None
+        except SerializationFault as fault:
+            raise InvalidArgument(fault.message) from fault
+        entry = self._service.operations.get(exchange.operation.name)
+        if entry is None:
+            raise NotImplementedError(f"{exchange.operation.name} is not offered by this server.")
+        exchange.entry = entry
+
+    async def _authenticate(self, exchange: Exchange) -> None:
+        await self._pipeline.identify(exchange)
+        await self._pipeline.authenticate(exchange)
+        claim, context = exchange.claim, _context(exchange)
+        found: dict[str, str] = {}
+        if claim is not None:
+            found["s3:authType"] = "REST-QUERY-STRING" if claim.presigned else "REST-HEADER"
+            found["s3:signatureversion"] = sigv4.ALGORITHM
+            found["s3:signatureAge"] = str(int((self._clock.now() - claim.signed_at).total_seconds() * 1000))
+        if hashed := exchange.headers.get("x-amz-content-sha256"):
+            found["s3:x-amz-content-sha256"] = hashed
+        caller = replace(context.caller, context={**context.caller.context, **found})
+        exchange.context = replace(context, caller=caller)
+
+    async def _document(self, exchange: Exchange) -> bytes:
+        """The body of every operation but those that stream it, checked against what its headers say."""
+        announced = exchange.headers.get("content-length", "")
+        if not exchange.headers.get("transfer-encoding") and announced in ("", "0"):
+            return b""
+        if announced.isdigit() and int(announced) > DOCUMENT_LIMIT:
+            raise MaxMessageLengthExceeded("Your request was too big.", MaxMessageLengthBytes=DOCUMENT_LIMIT)
+        body = await exchange.receive(DOCUMENT_LIMIT)
+        wanted = intake.expected(exchange.headers, _payload_hash(exchange), also="")
+        hashes, trailers = intake.Hashes(replace(wanted, size_bytes=None)), {}
+        if decoder := _decoder(exchange, wanted):
+            body = intake.unwrapped(decoder, body)
+            trailers = intake.ended(decoder)
+        hashes.update(body)
+        hashes.check(trailers)
+        return body
+
+    async def _parse(self, exchange: Exchange, path: str, pairs: list[tuple[str, str]], body: bytes) -> None:
+        headers = _headers(exchange, pairs)
+
+        def parse() -> dict[str, Any]:
+            return rest_xml.parse_request(
+                self._model, exchange.method, path, pairs, headers, body, largest=DOCUMENT_LIMIT
+            )[1]
+
+        try:
+            exchange.request = await self._in_thread(parse) if len(body) > PARSED_AT_ONCE else parse()
+        except SerializationFault as fault:
+            if body:
+                raise MalformedXML(f"The XML you provided was not well-formed or did not validate: {fault}") from fault
+            raise InvalidArgument(fault.message) from fault
+        exchange.request.pop("Body", None)
+
+    def _validate(self, exchange: Exchange) -> None:
+        assert exchange.operation is not None
+        shape = exchange.operation.input
+        if shape is None:
+            return
+        found = [each for each in validate.check(shape, exchange.request) if "ocationConstraint" not in each.path]
+        if not found:
+            return
+        first = found[0]
+        inside = shape.payload[:1].lower() + shape.payload[1:]
+        if shape.payload and first.path == inside and first.value is None:
+            raise MissingRequestBodyError("Request Body is empty")
+        if inside and first.path.startswith(f"{inside}."):
+            raise MalformedXML(f"The XML you provided did not validate against our published schema: {first}")
+        raise InvalidArgument(str(first), ArgumentName=first.path)
+
+    # --- bytes up ----------------------------------------------------------------------------------------------------
+
+    async def _upload(self, exchange: Exchange) -> None:
+        """Stream the body to Objects; the request's Body is then what was stored."""
+        context, algorithm = _context(exchange), ""
+        if "PartNumber" in exchange.request:
+            admitted = await self._pipeline.call(ADMIT_PART, context, exchange.request)
+            bucket, algorithm = admitted.bucket, admitted.algorithm
+        else:
+            bucket = await self._pipeline.call(ADMIT_UPLOAD, context, exchange.request)
+        wanted = intake.expected(exchange.headers, _payload_hash(exchange))
+        if algorithm:
+            wanted = replace(wanted, algorithms=wanted.algorithms | {algorithm})
+        if wanted.size_bytes is None:
+            raise MissingContentLength("You must provide the Content-Length HTTP header.")
+        multipart.check_announced(wanted.size_bytes)
+        exchange.request["Body"] = await self.receive(
+            exchange, bucket.account, bucket.region, wanted, _decoder(exchange, wanted), exchange.chunks
+        )
+
+    async def receive(
+        self, exchange: Exchange, account: str, region: str, wanted: Expected, decoder: ChunkedBodyVerifier | None,
+        chunks: Any,
+    ) -> Stored:  # fmt: skip
+        """Take a body in, a piece on a worker thread while the next one comes; nothing is left of one that fails."""
+        self.check_room()
+        key = await self._tenant_key(account, region)
+        blob = content.new_blob(account, region)
+        taken = await self._in_thread(Intake, self._objects, blob, key, wanted, decoder)
+        working: asyncio.Future[None] | None = None
+        gathered: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in chunks(multipart.LARGEST_PART + WRAPPING):
+                gathered.append(chunk)
+                size += len(chunk)
+                if size < PIECE:
+                    continue
+                if working is not None:
+                    await working
+                self.check_room()
+                working = asyncio.ensure_future(self._in_thread(taken.take, gathered))
+                gathered, size = [], 0
+            if working is not None:
+                await working
+            stored: Stored = await self._in_thread(taken.finish, gathered)
+            return stored
+        except BaseException:
+            if working is not None:
+                with contextlib.suppress(Exception):
+                    await asyncio.shield(asyncio.wait([working]))
+            await asyncio.shield(self._in_thread(taken.abandon))
+            raise
+
+    def check_room(self) -> None:
+        """ServiceUnavailable while the disk is nearly full."""
+        if not self._pipeline.room.enough():
+            raise ServiceUnavailable("The server's disk is nearly full: make room, then try again.")
+
+    async def _tenant_key(self, account: str, region: str, number: int = content.FIRST_KEY) -> bytes:
+        name = (account, region, number)
+        if name not in self._keys:
+            home = service_context(account, region)
+            key = await self._pipeline.call(TENANT_KEY, home, name)
+            if key is None:
+                key = await self._pipeline.call(MAKE_TENANT_KEY, home, (account, region))
+            self._keys[name] = key
+        return self._keys[name]
+
+    # --- bytes down --------------------------------------------------------------------------------------------------
+
+    async def _download(self, exchange: Exchange) -> Response:
+        wanted: Content = exchange.result["Body"]
+        response = answers.render(exchange, None)
+        for account, region, number in {(*content.tenant_of(each.blob), content.key_number(each.blob))
+                                        for each in wanted.slices}:  # fmt: skip
+            await self._tenant_key(account, region, number)
+        flow = Outflow(self._objects, wanted.slices, self._keys, self._threads)
+        if wanted.size_bytes <= PIECE:
+            return replace(response, body=await self._in_thread(flow.whole))
+        return replace(response, stream=flow)
+
+    async def _in_thread(self, function: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _context(exchange: Exchange) -> Any:
+    assert exchange.context is not None
+    return exchange.context
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=MOST_QUERY_FIELDS)
+    except ValueError as fault:
+        raise InvalidArgument(f"The query has more than {MOST_QUERY_FIELDS} fields.") from fault
+
+
+def _headers(exchange: Exchange, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The headers, and those that a presigned address carries in its query."""
+    hoisted = {name.lower(): value for name, value in pairs if name.lower().startswith("x-amz-")}
+    return {**hoisted, **exchange.headers}
+
+
+def _payload_hash(exchange: Exchange) -> str:
+    """What the body's hash is, as far as it was signed."""
+    claim = exchange.claim
+    stated = exchange.headers.get("x-amz-content-sha256") or (claim.payload_hash if claim is not None else None)
+    if claim is None and stated is not None and stated in sigv4.STREAMING - {sigv4.STREAMING_UNSIGNED_TRAILER}:
+        raise InvalidRequest("Chunks cannot be signed where the request is not.")
+    return stated or sigv4.UNSIGNED_PAYLOAD
+
+
+def _decoder(exchange: Exchange, wanted: Expected) -> ChunkedBodyVerifier | None:
+    if not wanted.in_chunks:
+        return None
+    secret = exchange.identity.secret if exchange.identity is not None else ""
+    return ChunkedBodyVerifier(exchange.claim, secret, wanted.payload_hash, decoded_length=wanted.size_bytes)
+
+
+def check_region(region: str, served: Sequence[str]) -> None:
+    """AuthorizationHeaderMalformed for a signature of a region that is not served."""
+    if region not in served:
+        raise AuthorizationHeaderMalformed(
+            f"The authorization header is malformed; the region '{region[:64]}' is wrong; expecting '{served[0]}'",
+            Region=served[0],
+        )
