@@ -79,7 +79,7 @@ BESIDE: dict[tuple[str, str], str] = {
 }
 """What a layer names beside itself all the same: (module, module named) -> why."""
 
-SERVICE_MODULES = ("sts", "ec2messages", "ssmmessages", "own", "kms", "logs", "resource_groups", "ephemeral")
+SERVICE_MODULES = ("sts", "s3", "ec2messages", "ssmmessages", "own", "kms", "logs", "resource_groups", "ephemeral")
 
 ASYNC_ALLOWED: dict[str, str] = {
     "fleetward/server/edge/": "sockets of the server",
@@ -159,6 +159,7 @@ WITHOUT_RESOURCES: dict[str, str] = {
 }
 
 TESTED_BY: dict[str, str] = {
+    "fleetward/server/s3/errors.py": "tests/server/edge/s3/test_answers.py",
     "fleetward/agent/chance.py": "tests/agent/test_channel.py",
     "fleetward/agent/execution.py": "tests/agent/test_worker.py",
     "fleetward/agent/gate.py": "tests/agent/test_worker.py",
@@ -471,7 +472,14 @@ def test_table_names_start_with_their_capabilitys() -> None:
 
 
 def test_account_and_region_lead_every_key_of_a_tenants_table() -> None:
-    whole_store = {"presence_servers", "timer_leases", "key_rotation_states", "key_rotation_rings", "regions"}
+    whole_store = {
+        "presence_servers",
+        "timer_leases",
+        "key_rotation_states",
+        "key_rotation_rings",
+        "regions",
+        "s3_buckets",
+    }
     by_name = {name: [column.name for column in table.primary_key] for name, table in metadata.tables.items()}
     wrong = [name for name, key in by_name.items() if key[:2] != ["account_id", "region"]]
     global_ones = {name for name in wrong if name.startswith("iam_")}

@@ -276,11 +276,16 @@ def nobody_is_denied(call: Call, request: Any) -> Iterable[Resource]:
     return ()
 
 
+def decides_itself(call: Call, request: Any) -> Iterable[Resource]:
+    """For `resources`: the operation asks `call.authorize` itself, once it knows which action and resource it is."""
+    return ()
+
+
 def _authorize(call: Call, entry: Entry, request: Any) -> None:
     if not entry.action or call.caller.kind == "service":
         return
     check_audience(entry, call.caller.kind)
-    if entry.resources is nobody_is_denied:
+    if entry.resources is nobody_is_denied or entry.resources is decides_itself:
         return
     if call.caller.policies is None and not entry.resource_policies:
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -20,6 +20,7 @@ from fleetward.server.s3 import s3
 from fleetward.server.s3.errors import AccessDenied, NoSuchBucket
 from fleetward.server.s3.names import key_bytes
 from fleetward.server.s3.table import buckets
+from fleetward.server.service import decides_itself
 
 Request = Mapping[str, Any]
 Function = Callable[[Call, "Bucket", Request], Any]
@@ -119,7 +120,7 @@ def operation(
 
         s3.operation(
             name,
-            resources=nothing,
+            resources=decides_itself,
             resource_policies=True,
             audience="anyone",
             action=action if isinstance(action, str) else action({}),
@@ -130,11 +131,6 @@ def operation(
         return decided
 
     return register
-
-
-def nothing(call: Call, request: Request) -> Iterable[Resource]:
-    """The operation decides by itself, once it has found what it is about."""
-    return ()
 
 
 def admit(call: Call, action: Action, request: Request) -> Bucket:

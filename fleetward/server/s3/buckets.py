@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from fleetward.server import paging
 from fleetward.server.call import Call, Resource
 from fleetward.server.s3 import content, s3
-from fleetward.server.s3.access import FIND, Bucket, Request, nothing, operation
+from fleetward.server.s3.access import FIND, Bucket, Request, operation
 from fleetward.server.s3.errors import (
     AccessDenied,
     BucketAlreadyExists,
@@ -20,10 +20,12 @@ from fleetward.server.s3.errors import (
     InvalidArgument,
     InvalidRequest,
     MalformedXML,
+    NotOffered,
     TooManyBuckets,
 )
 from fleetward.server.s3.names import check_bucket_name
 from fleetward.server.s3.table import buckets, objects, uploads
+from fleetward.server.service import decides_itself
 
 MOST_BUCKETS = 10_000
 LARGEST_PAGE = 10_000
@@ -94,7 +96,7 @@ def create_bucket(call: Call, request: Request) -> dict[str, Any]:
     region = _region(call, wanted.get("LocationConstraint"))
     refuse_grants(request)
     if request.get("ObjectLockEnabledForBucket"):
-        raise NotImplementedError("Object Lock is not offered by this server.")
+        raise NotOffered("Object Lock is not offered by this server.")
     known = call.db.first(FIND, bucket_name=name)
     if known is not None:
         if known.account_id != call.caller.account:
@@ -139,7 +141,7 @@ def _region(call: Call, asked: str | None) -> str:
 def refuse_grants(request: Request) -> None:
     """Access control lists do not count here: only those that say what holds anyway are taken."""
     if any(name.startswith("Grant") for name in request):
-        raise NotImplementedError("Grants are not offered: use a bucket policy.")
+        raise NotOffered("Grants are not offered: use a bucket policy.")
     if request.get("ACL", "private") not in ("private", "bucket-owner-full-control", "bucket-owner-read"):
         raise InvalidArgument(
             "Access control lists do not count here: use a bucket policy.",
@@ -154,7 +156,7 @@ def head_bucket(call: Call, bucket: Bucket, request: Request) -> dict[str, Any]:
     return {"BucketRegion": bucket.region, "AccessPointAlias": False, "BucketArn": bucket.arn}
 
 
-@s3.operation("ListBuckets", action="s3:ListAllMyBuckets", resources=nothing, reads=True, audience="both")
+@s3.operation("ListBuckets", action="s3:ListAllMyBuckets", resources=decides_itself, reads=True, audience="both")
 def list_buckets(call: Call, request: Request) -> dict[str, Any]:
     """The caller's buckets by name; whoever may not list them gets AccessDenied."""
     call.authorize("s3:ListAllMyBuckets", Resource("*"))
@@ -233,7 +235,7 @@ def put_bucket_versioning(call: Call, bucket: Bucket, request: Request) -> dict[
     """Keep versions from now on, or no more; those that are there stay."""
     wanted = request.get("VersioningConfiguration") or {}
     if wanted.get("MFADelete") == "Enabled":
-        raise NotImplementedError("MFA delete is not offered by this server.")
+        raise NotOffered("MFA delete is not offered by this server.")
     if wanted.get("Status") not in ("Enabled", "Suspended"):
         raise MalformedXML("Status must be Enabled or Suspended")
     if request.get("MFA"):

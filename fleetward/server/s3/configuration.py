@@ -30,6 +30,7 @@ from fleetward.server.s3.errors import (
     NoSuchLifecycleConfiguration,
     NoSuchPublicAccessBlockConfiguration,
     NoSuchTagSet,
+    NotOffered,
     OwnershipControlsNotFoundError,
     S3Error,
 )
@@ -176,7 +177,7 @@ def put_bucket_encryption(call: Call, bucket: Bucket, request: Request) -> dict[
         raise MalformedXML("The encryption configuration has exactly one rule with a default")
     default = rules[0]["ApplyServerSideEncryptionByDefault"]
     if default.get("SSEAlgorithm") != "AES256":
-        raise NotImplementedError("Objects are encrypted under keys of the server's own: SSEAlgorithm must be AES256.")
+        raise NotOffered("Objects are encrypted under keys of the server's own: SSEAlgorithm must be AES256.")
     if "KMSMasterKeyID" in default:
         raise InvalidRequest("KMSMasterKeyID goes with aws:kms alone")
     keep(call, bucket, "encryption", document)

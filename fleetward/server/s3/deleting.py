@@ -7,10 +7,11 @@ from typing import Any
 from fleetward.server.call import Call
 from fleetward.server.errors import AccessDeniedException, AwsError
 from fleetward.server.s3 import objects, s3
-from fleetward.server.s3.access import Bucket, Request, authorize, find, nothing, operation
+from fleetward.server.s3.access import Bucket, Request, authorize, find, operation
 from fleetward.server.s3.buckets import expect_owner
 from fleetward.server.s3.conditions import names
 from fleetward.server.s3.errors import MalformedXML, NoSuchKey, PreconditionFailed
+from fleetward.server.service import decides_itself
 
 MOST_AT_ONCE = 1000
 
@@ -50,7 +51,9 @@ def _check(request: Request, etag: str) -> None:
         raise PreconditionFailed("At least one of the pre-conditions you specified did not hold", Condition="If-Match")
 
 
-@s3.operation("DeleteObjects", action="s3:DeleteObject", resources=nothing, resource_policies=True, audience="anyone")
+@s3.operation(
+    "DeleteObjects", action="s3:DeleteObject", resources=decides_itself, resource_policies=True, audience="anyone"
+)
 def delete_objects(call: Call, request: Request) -> dict[str, Any]:
     """Each object is decided and told by itself; one that fails does not keep the others (API reference)."""
     bucket = find(call, request["Bucket"])

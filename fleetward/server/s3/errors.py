@@ -256,10 +256,15 @@ class NoSuchVersion(S3Error):
     status = 404
 
 
-class NotImplemented(S3Error):
-    """This server does not offer it."""
+class NotOffered(S3Error):
+    """This server does not offer it: `NotImplemented` on the wire, a name that Python has taken."""
 
     status = 501
+
+    @property
+    def code(self) -> str:
+        """The code on the wire."""
+        return "NotImplemented"
 
 
 class NotModified(S3Error):

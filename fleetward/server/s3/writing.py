@@ -21,6 +21,7 @@ from fleetward.server.s3.errors import (
     InvalidStorageClass,
     MetadataTooLarge,
     NoSuchKey,
+    NotOffered,
 )
 from fleetward.server.s3.names import key_bytes
 from fleetward.server.s3.objects import New
@@ -59,9 +60,9 @@ def headers_of(request: Request) -> dict[str, Any]:
     refuse_grants(request)
     for name in REFUSED:
         if name in request:
-            raise NotImplementedError(f"{name} is not offered by this server.")
+            raise NotOffered(f"{name} is not offered by this server.")
     if request.get("ServerSideEncryption", "AES256") != "AES256":
-        raise NotImplementedError("Objects are encrypted under keys of the server's own: only AES256 is offered.")
+        raise NotOffered("Objects are encrypted under keys of the server's own: only AES256 is offered.")
     if (storage_class := request.get("StorageClass", "STANDARD")) not in CLASSES:
         raise InvalidStorageClass("The storage class you specified is not valid", StorageClassRequested=storage_class)
     kept: dict[str, Any] = {name: request[name] for name in KEPT if name in request}

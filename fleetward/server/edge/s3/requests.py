@@ -38,6 +38,7 @@ from fleetward.server.s3.errors import (
     MethodNotAllowed,
     MissingContentLength,
     MissingRequestBodyError,
+    NotOffered,
     ServiceUnavailable,
 )
 from fleetward.server.s3.reading import Content
@@ -125,10 +126,14 @@ class Storage:
             raise InvalidArgument(fault.message) from fault
         entry = self._service.operations.get(exchange.operation.name)
         if entry is None:
-            raise NotImplementedError(f"{exchange.operation.name} is not offered by this server.")
+            raise NotOffered(f"{exchange.operation.name} is not offered by this server.")
         exchange.entry = entry
 
     async def _authenticate(self, exchange: Exchange) -> None:
+        with contextlib.suppress(sigv4.SignatureFault):  # what cannot be read is refused by identify
+            claimed = sigv4.parse_claim(exchange.method, exchange.path, exchange.query, exchange.headers)
+            if claimed is not None and claimed.service == "s3":
+                check_region(claimed.region, self._pipeline.regions)
         await self._pipeline.identify(exchange)
         await self._pipeline.authenticate(exchange)
         claim, context = exchange.claim, _context(exchange)
