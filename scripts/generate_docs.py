@@ -16,21 +16,14 @@ from fleetward.server.settings import NOWHERE, Settings
 from fleetward.server.ssm import ssm
 
 ROOT = Path(__file__).parents[1]
-<<<<<<< HEAD
-SERVICES = ("ssm", "sts", "iam", "kms", "logs", "ec2messages", "ssmmessages", "fleetward")
-=======
-SERVICES = ("ssm", "sts", "iam", "kms", "s3", "ec2messages", "ssmmessages", "fleetward")
->>>>>>> a4e2a9e (s3: serve buckets and objects on the same port)
+SERVICES = ("ssm", "sts", "iam", "kms", "logs", "s3", "ec2messages", "ssmmessages", "fleetward")
 TITLES = {
     "ssm": "Systems Manager, node-facing operations included",
     "sts": "Security Token Service",
     "iam": "Identity and Access Management",
     "kms": "Key Management Service",
-<<<<<<< HEAD
     "logs": "CloudWatch Logs",
-=======
     "s3": "S3",
->>>>>>> a4e2a9e (s3: serve buckets and objects on the same port)
     "ec2messages": "Message Delivery Service (nodes that poll)",
     "ssmmessages": "Message Gateway Service (nodes' channels)",
     "fleetward": "Fleetward's own",
