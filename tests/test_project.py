@@ -104,6 +104,7 @@ ASYNC_ALLOWED: dict[str, str] = {
     "fleetward/agent/scripts.py": "waits for scripts",
     "fleetward/agent/steps.py": "waits for steps",
     "fleetward/agent/output.py": "uploads what a step printed",
+    "fleetward/agent/cloudwatch_logs.py": "sends what a step printed",
     "fleetward/agent/plugins/": "steps wait for programs and downloads",
     "fleetward/agent/node.py": "what a step may call",
     "fleetward/agent/gate.py": "one call of a kind at a time",

@@ -107,6 +107,10 @@ class Client:
         """An operation of Systems Manager; ServiceFault when refused, HttpFault without an answer."""
         return await self._json("ssm", f"AmazonSSM.{operation}", members, 30, attempts)
 
+    async def logs(self, operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        """An operation of CloudWatch Logs, which the node's role must allow."""
+        return await self._json("logs", f"Logs_20140328.{operation}", members, 30, ATTEMPTS)
+
     async def messages(
         self, operation: str, members: Mapping[str, Any], *, seconds: float = 30, attempts: int = ATTEMPTS
     ) -> dict[str, Any]:

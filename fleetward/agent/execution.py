@@ -7,9 +7,11 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fleetward.agent import cloudwatch_logs
 from fleetward.agent.client import ServiceFault
 from fleetward.agent.gate import Gate
 from fleetward.agent.http import HttpFault
@@ -112,6 +114,8 @@ class Execution:
         self._replay(flow)
         await self._report_again()
         self._settle_interrupted(flow)
+        for event in list(self.record.of_kind("ended")):
+            await self._log_output(event["step"])
         variables = environment_parameters(document, values)
         while (step := flow.next()) is not None:
             await self._perform(flow, step, variables)
@@ -295,6 +299,34 @@ class Execution:
                 await self._node.client.put_output(self.record.command_id, step_name, stream, path)
             except (ServiceFault, HttpFault, OSError) as error:
                 log.warning("%s of %s was not handed in: %s", stream, self.record.command_id, error)
+        await self._log_output(step_name)
+
+    async def _log_output(self, step_name: str) -> None:
+        """Send what CloudWatch Logs has not got yet of a step's streams; the step stands whether that works or not."""
+        group = cloudwatch_logs.group_of(read_content(self.record.accepted["content"]))
+        if group is None:
+            return
+        for stream in ("stdout", "stderr"):
+            path = self._folder_of(step_name) / stream
+            start = self._logged(step_name, stream)
+            if not path.exists() or path.stat().st_size <= start:
+                continue
+            name = cloudwatch_logs.stream_of(self.record.command_id, self._node.node_id, step_name, stream)
+            sent = partial(self._add_logged, step_name, stream)
+            try:
+                await cloudwatch_logs.send(self._node.client, group, name, path, start, sent)
+            except (ServiceFault, HttpFault, OSError) as error:
+                log.warning("%s was not sent to CloudWatch Logs: %s", name, error)
+
+    def _logged(self, step_name: str, stream: str) -> int:
+        """How far a stream has been sent to CloudWatch Logs."""
+        events = self.record.of_kind("logged")
+        return max(
+            (each["bytes"] for each in events if (each["step"], each["stream"]) == (step_name, stream)), default=0
+        )
+
+    def _add_logged(self, step_name: str, stream: str, end: int) -> None:
+        self.record.add({"event": "logged", "step": step_name, "stream": stream, "bytes": end}, durable=False)
 
     # --- replies -----------------------------------------------------------------------------------------------------
 

@@ -342,6 +342,15 @@ def test_the_description_changes(on: Keys) -> None:
     assert on("DescribeKey", KeyId=key)["KeyMetadata"]["Description"] == "two"
 
 
+def test_tags_at_creation_need_leave_to_tag(on: Keys) -> None:
+    create = {"Effect": "Allow", "Action": "kms:CreateKey", "Resource": "*"}
+    assert on("CreateKey", on.role(create))
+    tags = [{"TagKey": "a", "TagValue": "1"}]
+    with pytest.raises(AccessDeniedException, match="kms:TagResource"):
+        on("CreateKey", on.role(create), Tags=tags)
+    assert on("CreateKey", on.role(create, {**create, "Action": "kms:TagResource"}), Tags=tags)
+
+
 def test_unknown_keys_and_foreign_arns_are_not_found(on: Keys) -> None:
     arn = on("DescribeKey", KeyId=on.new())["KeyMetadata"]["Arn"]
     for name in ("nothing", "alias/nothing", arn.replace("us-east-1", "eu-west-1"), arn[:-1], "arn:aws:s3:::bucket"):

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from fleetward.server import regions
-from fleetward.server.call import Call, service_context
+from fleetward.server.call import Call, Resource, service_context
 from fleetward.server.errors import ValidationException
 from fleetward.server.iam import evaluate
 from fleetward.server.kms import kms
@@ -36,6 +36,7 @@ from fleetward.server.kms.table import (
     aliases,
     grants,
     here,
+    key_arn,
     keys,
     marker,
     material_identity,
@@ -94,13 +95,16 @@ def create_key(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     policy = request.get("Policy") or default_policy(call.account)
     key_id = call.new_id()
     tags = tag_mapping(request.get("Tags", ()))
+    if tags:
+        arn = Resource(key_arn(call, key_id))
+        call.authorize("kms:TagResource", arn, tags_asked_for(call, request))
     if request.get("Policy"):
         require_policy(call, policy, lockout_is_fine=request.get("BypassPolicyLockoutSafetyCheck", False))
     add_key(call, key_id, description=request.get("Description", ""), policy=policy, tags=tags)
     return {"KeyMetadata": describe(call, search(call, key_id))}
 
 
-@kms.operation("DescribeKey", resources=of_key, resource_policies=True, reads=True)
+@kms.operation("DescribeKey", resources=of_key, resource_policies=True, reads=True, audience="both")
 def describe_key(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """All that is to know about a key but its material."""
     return {"KeyMetadata": describe(call, search(call, request["KeyId"]))}
@@ -113,7 +117,7 @@ def list_keys(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     (after,) = marker("ListKeys", request) or [""]
     rows = call.db.all(LIST, **here(call), after=after, most=limit + 1)
     shown, more = page("ListKeys", rows, limit, lambda row: [row.key_id])
-    listed = [{"KeyId": row.key_id, "KeyArn": call.arn(f"key/{row.key_id}", service="kms")} for row in shown]
+    listed = [{"KeyId": row.key_id, "KeyArn": key_arn(call, row.key_id)} for row in shown]
     return {"Keys": listed, **more}
 
 
