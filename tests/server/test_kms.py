@@ -559,6 +559,8 @@ def test_a_grant_is_retired_by_whom_it_names(on: Keys) -> None:
     with pytest.raises(AccessDeniedException):
         on("ListRetirableGrants", nobody, RetiringPrincipal="arn:aws:iam::123456789012:role/Other")
     with pytest.raises(AccessDeniedException):
+        on("ListRetirableGrants", nobody, RetiringPrincipal="arn:aws:iam::123456789012:root")
+    with pytest.raises(AccessDeniedException):
         on("RetireGrant", nobody, GrantToken=other["GrantToken"])
     on("RetireGrant", nobody, GrantToken=made["GrantToken"])
     assert [each["GrantId"] for each in on("ListGrants", KeyId=key)["Grants"]] == [other["GrantId"]]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import bindparam, select
 
-from fleetward.server.call import ANY, Call, Resource
+from fleetward.server.call import Call, Resource
 from fleetward.server.errors import AccessDeniedException, ValidationException
 from fleetward.server.iam.context import Conditions
 from fleetward.server.kms import kms
@@ -90,10 +90,7 @@ def encrypt(
 
 def decrypt(call: Call, blob: bytes, context: Mapping[str, str] | None = None, *, via: str = "") -> bytes:
     """The plaintext of a blob, if the caller may have it. Raises InvalidCiphertextException besides."""
-    try:
-        key = read_head(blob).key_id
-    except CiphertextFault as fault:
-        raise InvalidCiphertextException(NOT_READABLE) from fault
+    key = _head_of(blob).key_id
     found = _allowed(call, "kms:Decrypt", key, context or {}, via)
     return _decrypt(call, found, blob, context or {})[0]
 
@@ -141,10 +138,7 @@ def _blobs_key(call: Call, request: Mapping[str, Any]) -> Sequence[Resource]:
     """The key named, else the one that the ciphertext was made with."""
     named = request.get("KeyId") or request.get("SourceKeyId")
     if not named:
-        try:
-            named = read_head(request.get("CiphertextBlob", b"")).key_id
-        except CiphertextFault:
-            return ANY
+        named = _head_of(request.get("CiphertextBlob", b"")).key_id
     return (named_resource(call, named),)
 
 
@@ -265,10 +259,7 @@ def _usable(call: Call, named: str) -> Found:
 def _key_of_blob(call: Call, blob: bytes, named: str | None) -> Found:
     """The key of a ciphertext, which must be the one named, if one is."""
     expected = search(call, named) if named else None
-    try:
-        head = read_head(blob)
-    except CiphertextFault as fault:
-        raise InvalidCiphertextException(NOT_READABLE) from fault
+    head = _head_of(blob)
     if expected is not None and expected.row.key_id != head.key_id:
         raise IncorrectKeyException(
             "The key ID in the request does not identify a CMK that can perform this operation."
@@ -280,6 +271,13 @@ def _key_of_blob(call: Call, blob: bytes, named: str | None) -> Found:
     _refuse_managed(found)
     require_usable(found)
     return found
+
+
+def _head_of(blob: bytes) -> Head:
+    try:
+        return read_head(blob)
+    except CiphertextFault as fault:
+        raise InvalidCiphertextException(NOT_READABLE) from fault
 
 
 def _refuse_managed(found: Found) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Row, bindparam, delete, func, insert, select
 
-from fleetward.server.call import Call, Resource
+from fleetward.server.call import ANY, Call, Resource
 from fleetward.server.errors import ValidationException
 from fleetward.server.iam import evaluate
 from fleetward.server.iam.context import Conditions
@@ -41,6 +41,7 @@ from fleetward.server.kms.table import (
     require_usable,
     search,
 )
+from fleetward.server.service import nobody_is_denied
 
 OPERATIONS = frozenset(
     (
@@ -136,23 +137,15 @@ def list_grants(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     return {"Grants": [_shape(call, row) for row in shown], **more}
 
 
-def _themselves(call: Call, request: Mapping[str, Any]) -> Sequence[Resource]:
-    """Whose grants can be retired is told to that principal, and to whoever may list grants of every key."""
-    return (
-        ()
-        if request.get("RetiringPrincipal") in {name.removeprefix("AWS:") for name in call.caller.names[:2]}
-        else (Resource("*"),)
-    )
-
-
-@kms.operation(
-    "ListRetirableGrants", resources=_themselves, resource_policies=True, reads=True, action="kms:ListRetirableGrants"
-)
+@kms.operation("ListRetirableGrants", resources=nobody_is_denied, reads=True)
 def list_retirable_grants(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
-    """The grants that a principal can retire."""
+    """The grants that a principal can retire; others than itself need leave to ask."""
     retiring = request.get("RetiringPrincipal") or request.get("RetiringServicePrincipal")
     if not retiring:
         raise ValidationException("RetiringPrincipal must be given.")
+    own = call.caller.names[:-1] or call.caller.names  # the last is the account, which stands for all in it
+    if f"AWS:{retiring}" not in own:
+        call.authorize("kms:ListRetirableGrants", ANY[0])
     limit = request.get("Limit", PAGE)
     (after,) = marker("ListRetirableGrants", request) or [""]
     rows = call.db.all(RETIRABLE, **here(call), by=retiring, after=after, most=limit + 1)
@@ -172,10 +165,7 @@ def revoke_grant(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _grants_key(call: Call, request: Mapping[str, Any]) -> Sequence[Resource]:
-    try:
-        key_id, grant_id = _named(call, request)
-    except (ValidationException, InvalidGrantTokenException):
-        return (Resource("*"),)
+    key_id, grant_id = _named(call, request)
     return (named_resource(call, key_id, {"fleetward:GrantId": grant_id}),)
 
 

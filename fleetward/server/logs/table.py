@@ -144,11 +144,7 @@ def named_group(call: Call, request: Mapping[str, Any]) -> str:
 
 def of_group(call: Call, request: Mapping[str, Any]) -> Sequence[Resource]:
     """`resources` of operations on a group: its ARN with `:*`, as policies must name it."""
-    try:
-        name = named_group(call, request)
-    except (InvalidParameterException, ResourceNotFoundException):
-        return (Resource("*"),)
-    return (group_resource(call, name),)
+    return (group_resource(call, named_group(call, request)),)
 
 
 def group_resource(call: Call, name: str, suffix: str = ":*") -> Resource:
@@ -159,11 +155,7 @@ def group_resource(call: Call, name: str, suffix: str = ":*") -> Resource:
 
 def of_stream(call: Call, request: Mapping[str, Any]) -> Sequence[Resource]:
     """`resources` of operations on a stream."""
-    try:
-        name = named_group(call, request)
-    except (InvalidParameterException, ResourceNotFoundException):
-        return (Resource("*"),)
-    return (group_resource(call, name, f":log-stream:{request['logStreamName']}"),)
+    return (group_resource(call, named_group(call, request), f":log-stream:{request['logStreamName']}"),)
 
 
 # -- pages -------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from fleetward.server.iam.context import tag_keys_of, tags_of
 from fleetward.server.logs import logs
 from fleetward.server.logs.errors import (
     InvalidParameterException,
-    ResourceNotFoundException,
     TooManyTagsException,
 )
 from fleetward.server.logs.table import THIS_GROUP, find_group, group_resource, groups, here, name_of
@@ -24,11 +23,7 @@ SET_TAGS = update(groups).where(*THIS_GROUP).values(tags=bindparam("content", ty
 
 def _by_arn(call: Call, request: Mapping[str, Any]) -> Sequence[Resource]:
     """What policies decide on: the group's ARN without `:*`."""
-    try:
-        name = _named(call, request)
-    except (InvalidParameterException, ResourceNotFoundException):
-        return (Resource(request["resourceArn"]),)
-    return (group_resource(call, name, ""),)
+    return (group_resource(call, _named(call, request), ""),)
 
 
 def _by_name(call: Call, request: Mapping[str, Any]) -> Sequence[Resource]:
