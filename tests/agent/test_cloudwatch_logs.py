@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,10 +83,8 @@ def test_short_lines_share_an_event() -> None:
 
 def allow_logs(server: ServerProcess) -> None:
     """Attach CloudWatchAgentServerPolicy to the nodes' role."""
-    with sqlite3.connect(server.data / "fleetward.db", timeout=30) as database:
-        policies = json.dumps(["AmazonSSMManagedInstanceCore", "CloudWatchAgentServerPolicy"])
-        database.execute("UPDATE iam_roles SET managed_policies = ? WHERE name = 'SSMServiceRole'", (policies,))
-    database.close()
+    policy = "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy"
+    server.client("iam").attach_role_policy(RoleName="SSMServiceRole", PolicyArn=policy)
 
 
 @pytest.fixture
