@@ -308,6 +308,7 @@ CALLS: Mapping[str, ValidCall] = {
     "fleetward:ApproveNode": ValidCall(_node_id),
     "fleetward:ReleaseNode": ValidCall(_node_id),
     "fleetward:RotateNodeKey": ValidCall(_node_id),
+    "fleetward:ConfirmSequence": ValidCall(lambda stage: {"Sequence": 0}, "node"),
     "fleetward:RotateKeys": ValidCall(lambda stage: {}),
     "fleetward:RetireKeys": ValidCall(lambda stage: {"AtOnce": False}),
     "fleetward:DescribeKeys": ValidCall(lambda stage: {}),

@@ -16,8 +16,8 @@ import socket
 import sys
 from pathlib import Path
 
-from fleetward.agent import platforms, trust
-from fleetward.agent.channel import Channel
+from fleetward.agent import chance, platforms, trust
+from fleetward.agent.channel import LONGEST_PAUSE_SECONDS, Channel
 from fleetward.agent.client import Client, ServiceFault
 from fleetward.agent.http import HttpFault
 from fleetward.agent.identity import IdentityFault, RoleTokens, endpoint_of, load
@@ -73,10 +73,9 @@ class Agent:
         stopped = asyncio.Event()
         _on_signals(stopped)
         log.info("agent %s of node %s", AGENT_VERSION, self._client.node_id)
-        self._worker.resume()
         duties = [
             asyncio.create_task(self._tokens.keep_fresh()),
-            asyncio.create_task(self._channel.run()),
+            asyncio.create_task(self._work()),
             asyncio.create_task(self._beat()),
             asyncio.create_task(self._clean()),
             asyncio.create_task(self._trust()),
@@ -92,6 +91,20 @@ class Agent:
         for task in done:
             if task is not stopping:
                 task.result()  # a duty never ends by itself: show why it did
+
+    async def _work(self) -> None:
+        """Take up what was in progress, once it is certain that the machine was not set back; then take more."""
+        pause = 1.0
+        while True:
+            try:
+                await self._channel.confirm()
+                break
+            except (ServiceFault, HttpFault) as error:
+                log.warning("the control plane does not answer: %s", error)
+            await asyncio.sleep(pause * chance.between(0.5, 1.0))
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        self._worker.resume()
+        await self._channel.run()
 
     async def _beat(self) -> None:
         """Tell that the node lives: at once, then every five minutes."""

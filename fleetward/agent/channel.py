@@ -40,6 +40,7 @@ class Channel:
         self._replies = replies
         self._platform_type = platform_type.lower()
         self._polling = Polling(client, worker, replies)
+        self._is_confirmed = False
         self.is_open = False
 
     @property
@@ -53,6 +54,8 @@ class Channel:
         try:
             while True:
                 try:
+                    if not self._is_confirmed:
+                        await self.confirm()
                     websocket = await self._open()
                 except (HttpFault, ServiceFault, Upgradeless) as error:
                     failures += 1
@@ -65,9 +68,20 @@ class Channel:
                 failures = 0
                 self._polling.stop()
                 await self._serve(websocket)
+                self._is_confirmed = False
                 await asyncio.sleep(chance.between(0, RECONNECT_SECONDS))
         finally:
             self._polling.stop()
+
+    async def confirm(self) -> None:
+        """Tell how many commands were accepted, and learn whether it had been more."""
+        try:
+            answer = await self._client.own("ConfirmSequence", {"Sequence": self._worker.sequence})
+            self._worker.confirm(int(answer["Sequence"]))
+        except ServiceFault as fault:
+            if fault.code != "UnknownOperationException":  # an older control plane
+                raise
+        self._is_confirmed = True
 
     async def _open(self) -> WebSocket:
         token = await self._client.control_channel_token(str(uuid.uuid4()))

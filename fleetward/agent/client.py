@@ -111,6 +111,10 @@ class Client:
         """An operation of CloudWatch Logs, which the node's role must allow."""
         return await self._json("logs", f"Logs_20140328.{operation}", members, 30, ATTEMPTS)
 
+    async def own(self, operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        """One of Fleetward's own operations."""
+        return await self._json("ssm", f"Fleetward.{operation}", members, 30, ATTEMPTS)
+
     async def messages(
         self, operation: str, members: Mapping[str, Any], *, seconds: float = 30, attempts: int = ATTEMPTS
     ) -> dict[str, Any]:

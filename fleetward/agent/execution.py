@@ -78,6 +78,7 @@ class Execution:
         self._reboot = reboot
         self._stop = Stop()
         self._platform = node.platform.platform_type.lower()
+        self._sequence = int(record.accepted.get("sequence", 0))
         self._results: dict[str, StepResult] = {}
         self._open_replies = 0
         if any(record.of_kind("cancelled")):
@@ -96,7 +97,8 @@ class Execution:
 
     def announce(self) -> None:
         """Tell that the command is accepted."""
-        self._reply(reply_content(self._platform, DocumentStatus.IN_PROGRESS, None), uuid.uuid4(), keep=False)
+        content = reply_content(self._platform, DocumentStatus.IN_PROGRESS, None, sequence=self._sequence)
+        self._reply(content, uuid.uuid4(), keep=False)
 
     async def run(self) -> None:
         """Run what is left of the command and report it; Suspended when a reboot comes first."""
@@ -343,7 +345,9 @@ class Execution:
 
     def _finish(self, status: DocumentStatus, trace: str, *, is_single: bool = False) -> None:
         results = self._results if is_single else {}
-        content = reply_content(self._platform, status, results, counted=self._results, trace=trace)
+        content = reply_content(
+            self._platform, status, results, counted=self._results, trace=trace, sequence=self._sequence
+        )
         message_id = uuid.uuid4()
         self.record.add({"event": "done", "status": status.value, "content": content, "message_id": str(message_id)})
         self._reply(content, message_id)

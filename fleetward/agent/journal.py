@@ -2,7 +2,8 @@
 
 One file for each command, one line of JSON for each event, appended and made durable before anything is done about
 it: a torn last line is an event that never happened. A command whose end is reported leaves an empty file of its name
-in `finished/`, by which its id is known for 30 days: nothing runs twice.
+in `finished/`, by which its id is known for 30 days: nothing runs twice. `sequence` counts what was accepted; replies
+carry it, so that the control plane knows when a machine was set back to an earlier state.
 
     accepted -> started(step) -> ended(step) -> ... -> done -> acknowledged ...
                      |  the agent dies here: the step is reported as failed, not run again
@@ -76,6 +77,9 @@ class Journal:
         self._folder = folder
         self._finished = folder / "finished"
         self._finished.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._sequence_file = folder / "sequence"
+        self.sequence = _number(self._sequence_file)
+        """The number of the command accepted last."""
 
     def knows(self, command_id: str) -> bool:
         """Whether this command was accepted within the last 30 days."""
@@ -83,9 +87,10 @@ class Journal:
 
     def accept(self, command_id: str, event: Event) -> Record:
         """Begin a record; it is on disk when this returns. `command_id` must be one by `is_command_id`."""
+        self.count_on(self.sequence + 1)
         path = self._path(command_id)
         temporary = path.with_suffix(".new")
-        accepted = {"event": "accepted", **event}
+        accepted = {"event": "accepted", "sequence": self.sequence, **event}
         with temporary.open("wb") as file:
             file.write(_line(accepted))
             file.flush()
@@ -93,6 +98,15 @@ class Journal:
         temporary.replace(path)
         sync_folder(self._folder)
         return Record(path, [accepted])
+
+    def count_on(self, number: int) -> None:
+        """Have accepted so many; it is on disk when this returns."""
+        self.sequence = number
+        descriptor = os.open(self._sequence_file, os.O_WRONLY | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(b"%020d" % number)
+            file.flush()
+            _sync_data(file.fileno())
 
     def settle(self, command_id: str) -> None:
         """Know a command as over that never came, so that it is not run if it comes after all."""
@@ -137,6 +151,13 @@ def _read(path: Path) -> Record | None:
         path.replace(path.parent / "finished" / path.name.removesuffix(_SUFFIX))
         return None
     return Record(path, events)
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_bytes())
+    except (OSError, ValueError):
+        return 0
 
 
 def _line(event: Event) -> bytes:

@@ -50,11 +50,18 @@ def reply_content(
     *,
     counted: Mapping[str, StepResult] | None = None,
     trace: str = "",
+    sequence: int = 0,
 ) -> str:
-    """The content of one reply, at most 120,000 bytes; `counted` are the steps that have a result so far."""
+    """The content of one reply, at most 120,000 bytes; `counted` are the steps that have a result so far.
+
+    `sequence` is the command's number in the journal; 0: it was not accepted.
+    """
     limit = STREAM_BYTES
     while True:
-        text = json.dumps(_reply(platform, status, results, counted or results or {}, trace), ensure_ascii=False)
+        reply = _reply(platform, status, results, counted or results or {}, trace)
+        if sequence:
+            reply["sequence"] = sequence
+        text = json.dumps(reply, ensure_ascii=False)
         # Whoever embeds the text as a JSON string doubles its quotes and backslashes.
         if len(json.dumps(text, ensure_ascii=False).encode(errors="replace")) <= LARGEST_CONTENT_BYTES or limit < 1000:
             return text

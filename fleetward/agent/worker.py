@@ -60,6 +60,26 @@ class Worker:
             self._waiting.append(self._execution(record))
         self._start_next()
 
+    @property
+    def sequence(self) -> int:
+        """The number of the command accepted last."""
+        return self._journal.sequence
+
+    def confirm(self, known: int) -> None:
+        """The control plane knows of `known` accepted commands. If those are more, this machine was set back.
+
+        Then nothing that the journal holds is taken up: it may have run, and the control plane has ended it.
+        """
+        if known <= self._journal.sequence:
+            return
+        log.warning("this machine was set back to an earlier state: what was in progress then is not run again")
+        for execution in [*self._running.values(), *self._waiting]:
+            execution.cancel()
+        if not self._running and not self._waiting:
+            for record in self._journal.open_records():
+                record.finish()
+        self._journal.count_on(known)
+
     def receive(self, job_id: str, topic: str, content: str) -> Ack:
         """Take a job or say why not. What is taken is on disk when this returns."""
         if not self._gate.is_open:

@@ -13,7 +13,7 @@ from fleetward.server.s3 import content
 from fleetward.server.service import Service
 from fleetward.server.ssm import nodes
 from fleetward.server.ssm.errors import InvocationDoesNotExist
-from fleetward.server.ssm.run_command import commands, outputs
+from fleetward.server.ssm.run_command import commands, outputs, reverts
 
 own = Service("fleetward")
 
@@ -114,6 +114,12 @@ def put_command_output(call: Call, request: Mapping[str, Any]) -> dict[str, Any]
     """Whether the calling node may hand in this stream in full; the edge then stores what it sends."""
     outputs.expected(call, request)
     return {}
+
+
+@own.operation("ConfirmSequence", resources=_itself, audience="node", action="ec2messages:SendReply", audit=False)
+def confirm_sequence(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """How many commands the calling node is known to have accepted; more than it says: it was set back."""
+    return {"Sequence": reverts.confirm(call, call.caller.node_id, request["Sequence"])}
 
 
 @own.operation("ListCommandOutputs", reads=True, action="ssm:GetCommandInvocation")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import signal
 import ssl
 import subprocess
@@ -67,6 +68,25 @@ def test_work_for_an_offline_node_is_done_when_it_returns(agent: AgentProcess, t
     agent.start()
     assert {agent.result(command)["Status"] for command in commands} == {"Success"}
     assert sorted((tmp_path / "runs").read_text().split()) == [str(number) for number in range(6)]
+
+
+def test_a_machine_that_was_set_back_runs_nothing_again(agent: AgentProcess, tmp_path: Path) -> None:
+    """Its state is that of a snapshot taken while a command ran, which has ended since."""
+    agent.start()
+    first = agent.send(f"echo first >> {tmp_path}/runs; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done")
+    eventually((tmp_path / "runs").exists)
+    shutil.copytree(agent.state.journal, tmp_path / "snapshot")
+    (tmp_path / "go").touch()
+    assert agent.result(first)["Status"] == "Success"
+    assert agent.result(agent.send(f"echo second >> {tmp_path}/runs"))["Status"] == "Success"
+    agent.end(signal.SIGKILL)
+    shutil.rmtree(agent.state.journal)
+    shutil.copytree(tmp_path / "snapshot", agent.state.journal)
+    agent.start()
+    assert agent.result(agent.send(f"echo third >> {tmp_path}/runs"))["Status"] == "Success"
+    assert agent.result(first)["Status"] == "Success"
+    assert (tmp_path / "runs").read_text().split() == ["first", "second", "third"]
+    assert "set back" in agent.log.read_text()
 
 
 def test_a_killed_agent_loses_nothing_and_runs_nothing_twice(agent: AgentProcess, tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ def test_an_accepted_command_is_known_and_open(tmp_path: Path) -> None:
     again = journal(tmp_path / "journal")
     assert again.knows(COMMAND)
     (record,) = again.open_records()
-    assert record.accepted == {"event": "accepted", "content": "x", "at": 1.0}
+    assert record.accepted == {"event": "accepted", "sequence": 1, "content": "x", "at": 1.0}
+    assert again.sequence == 1
     assert record.command_id == COMMAND
 
 

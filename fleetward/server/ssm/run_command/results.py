@@ -17,7 +17,7 @@ from fleetward.server import mailbox
 from fleetward.server.call import Call, Sent
 from fleetward.server.schema import Json
 from fleetward.server.ssm import nodes, ssm
-from fleetward.server.ssm.run_command import release, table
+from fleetward.server.ssm.run_command import release, reverts, table
 from fleetward.server.ssm.run_command.table import Tally
 
 STEP_TEXT_LIMIT = 24_000
@@ -80,6 +80,7 @@ def record_cancels(call: Call, members: Sequence[Sent]) -> list[None]:
 
 def _apply(call: Call, replies: Sequence[tuple[mailbox.Reply, Mapping[str, Any]]]) -> None:
     commands = table.lock(call, (command_id_of(reply.job_id) for reply, _ in replies))
+    reverts.learn(call, _sequences(replies))
     progress = _load(call, commands, replies)
     accepted: list[tuple[str, str]] = []
     finished: list[tuple[str, str]] = []
@@ -116,6 +117,16 @@ def _apply(call: Call, replies: Sequence[tuple[mailbox.Reply, Mapping[str, Any]]
         for status in ends[command_id]:
             tally.end(status, released=True)
         release.proceed(call, tally)
+
+
+def _sequences(replies: Sequence[tuple[mailbox.Reply, Mapping[str, Any]]]) -> dict[str, int]:
+    """The highest number that each node with our agent tells of its journal."""
+    told: dict[str, int] = {}
+    for reply, content in replies:
+        number = content.get("sequence")
+        if isinstance(number, int) and 0 < number < 2**53:
+            told[reply.node_id] = max(number, told.get(reply.node_id, 0))
+    return told
 
 
 def _load(
