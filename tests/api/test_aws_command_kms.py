@@ -7,12 +7,14 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fleetward.server import kms
 from tests.api.test_aws_command import Aws, aws  # noqa: F401  (a fixture)
 from tests.calls_kms import OPEN_POLICY, ROLE
+from tests.serving import eventually
 
 
 def blob_file(folder: Path, text: str) -> str:
@@ -138,3 +140,33 @@ def test_paginators_find_everything_once(aws: Aws, operation: str, member: str) 
     ]
     assert len(small) > 1
     assert [each for page in small for each in page] == whole
+
+
+def test_what_was_encrypted_lies_nowhere_in_the_servers_folder(aws: Aws) -> None:  # noqa: F811
+    """Database, write-ahead log, objects and log; encrypting, decrypting and being denied are in the audit trail."""
+    stage, secret = aws.stage, f"PL4INTEXT-{aws.stage.name()}".encode()
+    client, reader = stage.server.client("kms"), stage.server.client("kms", stage.server.role("ReadOnly"))
+    key = client.create_key()["KeyMetadata"]["KeyId"]
+    blob = client.encrypt(KeyId=key, Plaintext=secret)["CiphertextBlob"]
+    assert client.decrypt(CiphertextBlob=blob)["Plaintext"] == secret
+    data = client.generate_data_key(KeyId=key, KeySpec="AES_256")["Plaintext"]
+    with pytest.raises(client.exceptions.ClientError, match="AccessDenied"):
+        reader.encrypt(KeyId=key, Plaintext=secret)
+
+    def names() -> list[str]:
+        bodies: list[dict[str, Any]] = []
+        while True:
+            request = {"After": bodies[-1]["Sequence"] if bodies else 0}
+            page = stage.root_of("fleetward", "ListAuditRecords", **request)["Records"]
+            if not page:
+                break
+            bodies += page
+        told = [json.loads(each["Body"]) for each in bodies]
+        return [each["eventName"] for each in told if key in json.dumps(each.get("requestParameters"))]
+
+    eventually(lambda: names().count("Encrypt") == 2 and "GenerateDataKey" in names())
+    found = [file for file in [*stage.server.data.rglob("*"), stage.server.log] if file.is_file()]
+    kept = [(file, file.read_bytes()) for file in found]
+    forms = [form for plain in (secret, data) for form in (plain, base64.b64encode(plain)[:-4], plain.hex().encode())]
+    assert [file for file, content in kept for form in forms if form in content] == []
+    assert any(key.encode() in content for _, content in kept)

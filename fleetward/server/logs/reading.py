@@ -40,7 +40,7 @@ from fleetward.server.logs.table import (
 
 MOST_EVENTS = 10_000
 LARGEST_PAGE_BYTES = 1_048_576
-LARGEST_SEARCH_BYTES = 16 * 1024 * 1024
+LARGEST_SEARCH_BYTES = 2 * 1024 * 1024
 """Events that one FilterLogEvents looks at; it then answers what it found and how to go on."""
 FOREVER = 2**53
 

@@ -85,7 +85,8 @@ def append(call: Call, group: str, stream: str, events: Sequence[tuple[int, str]
     row = find_group(call, group, lock=True)
     if call.db.first(GET_STREAM, **here(call), of_group=row.group_id, stream=stream) is None:
         add_stream(call, row, stream)
-    ordered = sorted(((at, message) for at, message in events if message), key=lambda event: event[0])
+    readable = ((at, message.encode("utf-8", "replace").decode()) for at, message in events if message)
+    ordered = sorted(readable, key=lambda event: event[0])
     _store(call, row, find_stream(call, row, stream), ordered, milliseconds(call))
 
 
