@@ -17,7 +17,7 @@ from urllib.parse import quote
 from fleetward import __version__
 from fleetward.agent import chance
 from fleetward.agent.http import Answer, HttpFault, Url, request
-from fleetward.protocol.sigv4 import Credentials, sign_headers
+from fleetward.protocol.sigv4 import Credentials, presign_query, sign_headers
 
 USER_AGENT = f"fleetward-agent/{__version__}"
 JSON_TYPE = "application/x-amz-json-1.1"
@@ -131,7 +131,7 @@ class Client:
         token = _TOKEN.search(answer.body.decode(errors="replace"))
         if answer.status != 201 or token is None:
             raise HttpFault(f"the answer of status {answer.status} holds no token for the control channel")
-        return _unescaped(token[1])
+        return unescaped(token[1])
 
     async def sign_upgrade(self, path: str, query: str) -> Callable[[], Mapping[str, str]]:
         """The headers of a WebSocket's upgrade, signed when called."""
@@ -146,15 +146,45 @@ class Client:
     async def put_output(self, command_id: str, step: str, stream: str, file: Path) -> None:
         """Hand in the whole of a step's output: `stream` is stdout or stderr (Ours)."""
         path = f"/_fleetward/outputs/{quote(command_id, safe='')}/{quote(step, safe='')}/{stream}"
+        await self._put("ssm", path, {"Content-Type": "application/octet-stream"}, file)
+
+    async def put_object(self, path: str, file: Path) -> None:
+        """Store a file as the object `/BUCKET/KEY` (percent-encoded); the node's role must allow it."""
+        headers = {"Content-Type": "text/plain; charset=utf-8", "X-Amz-Acl": "bucket-owner-full-control"}
+        await self._put("s3", path, headers, file)
+
+    async def list_objects(self, bucket: str, prefix: str, token: str) -> str:
+        """One page of ListObjectsV2 as XML, its keys percent-encoded."""
+        asked = {"continuation-token": token} if token else {}
+        asked |= {"encoding-type": "url", "list-type": "2", "prefix": prefix}
+        query = "&".join(f"{name}={quote(value, safe='~')}" for name, value in asked.items())
+        answer = await self._send("s3", "GET", f"/{bucket}", {}, b"", query=query, seconds=30)
+        return answer.body.decode()
+
+    async def presigned(self, path: str) -> str:
+        """An address that lets whoever has it read the object `/BUCKET/KEY` for an hour."""
+        url = self.endpoint.url
+        query = presign_query(
+            await self._credentials.current(),
+            method="GET",
+            url_path=path,
+            headers={"Host": url.host_header},
+            region=self.endpoint.region,
+            service="s3",
+            now=self.endpoint.now(),
+        )
+        return f"{url.scheme}://{url.host_header}{path}?{query}"
+
+    async def _put(self, service: str, path: str, headers: Mapping[str, str], file: Path) -> None:
         hashed, length = hashlib.sha256(), 0
         with file.open("rb") as opened:
             while piece := opened.read(256 * 1024):
                 hashed.update(piece)
                 length += len(piece)
                 await asyncio.sleep(0)
-        headers = {"Content-Type": "application/octet-stream", "X-Amz-Content-Sha256": hashed.hexdigest()}
+        sent = dict(headers) if service == "s3" else {**headers, "X-Amz-Content-Sha256": hashed.hexdigest()}
         seconds = 60 + length / 250_000
-        await self._send("ssm", "PUT", path, headers, file, payload_hash=hashed.hexdigest(), seconds=seconds)
+        await self._send(service, "PUT", path, sent, file, payload_hash=hashed.hexdigest(), seconds=seconds)
 
     async def _json(
         self, service: str, target: str, members: Mapping[str, Any], seconds: float, attempts: int
@@ -172,6 +202,7 @@ class Client:
         headers: Mapping[str, str],
         body: bytes | Path,
         *,
+        query: str = "",
         payload_hash: str | None = None,
         seconds: float,
         attempts: int = ATTEMPTS,
@@ -181,11 +212,12 @@ class Client:
         for attempt in range(attempts):
             credentials = await self._credentials.current()
             sent = {**headers, "Host": self.endpoint.url.host_header}
-            sent |= self._signed(credentials, service, method, path, "", sent, body, payload_hash)
+            sent |= self._signed(credentials, service, method, path, query, sent, body, payload_hash)
             sent["User-Agent"] = USER_AGENT
+            target = f"{path}?{query}" if query else path
             try:
                 answer = await request(
-                    self.endpoint.url, method, path, sent, body, trust=self.endpoint.trust, seconds=seconds
+                    self.endpoint.url, method, target, sent, body, trust=self.endpoint.trust, seconds=seconds
                 )
             except HttpFault:
                 if attempt + 1 == attempts:
@@ -258,12 +290,13 @@ def fault_of(answer: Answer) -> ServiceFault:
         found = _CODE.search(text) or _BARE_CODE.search(text)
         code = found[1] if found else ""
         spoken = _MESSAGE.search(text)
-        message = _unescaped(spoken[1]) if spoken else ""
+        message = unescaped(spoken[1]) if spoken else ""
     code = code or answer.headers.get("x-amzn-errortype", "") or f"HTTP {answer.status}"
     return ServiceFault(code.rpartition("#")[2].partition(":")[0], message[:1000], answer.status)
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
+    """Text of an XML document without its entities."""
     for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&#39;", "'"), ("&apos;", "'")):
         text = text.replace(entity, character)
     return text.replace("&amp;", "&")

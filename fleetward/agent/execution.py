@@ -7,17 +7,17 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fleetward.agent import cloudwatch_logs
+from fleetward.agent import s3
 from fleetward.agent.client import ServiceFault
 from fleetward.agent.gate import Gate
 from fleetward.agent.http import HttpFault
 from fleetward.agent.journal import Event, Record
 from fleetward.agent.node import Node
 from fleetward.agent.output import STREAM_BYTES, StepOutput
+from fleetward.agent.outputs import Outputs
 from fleetward.agent.plugins import ACTIONS
 from fleetward.agent.process import Stop
 from fleetward.agent.report import Replies, Reply, StepResult, reply_content, step_result
@@ -80,6 +80,8 @@ class Execution:
         self._platform = node.platform.platform_type.lower()
         self._sequence = int(record.accepted.get("sequence", 0))
         self._results: dict[str, StepResult] = {}
+        self._outputs = Outputs(node, record)
+        self._schema_version = ""
         self._open_replies = 0
         if any(record.of_kind("cancelled")):
             self._stop.set()
@@ -110,6 +112,7 @@ class Execution:
         except CommandFault as fault:
             self._finish(DocumentStatus.FAILED, str(fault))
             return
+        self._schema_version = document.schema_version
         platform_type = self._node.platform.platform_type
         steps = plan(document, values, platform_type, ACTIONS)
         flow = Flow(steps, platform_type)
@@ -117,7 +120,7 @@ class Execution:
         await self._report_again()
         self._settle_interrupted(flow)
         for event in list(self.record.of_kind("ended")):
-            await self._log_output(event["step"])
+            await self._outputs.log(event["step"], self._folder_of(event["step"]))
         variables = environment_parameters(document, values)
         while (step := flow.next()) is not None:
             await self._perform(flow, step, variables)
@@ -172,7 +175,7 @@ class Execution:
             for name, result in event["results"].items():
                 message_id = event["message_ids"][name]
                 if message_id not in stored:
-                    await self._upload(name)
+                    await self._outputs.hand_in(name, self._folder_of(name), result)
                     self._reply_step(name, result, message_id)
         for event in self.record.of_kind("done"):
             if event["message_id"] not in stored:
@@ -218,7 +221,7 @@ class Execution:
     async def _perform(self, flow: Flow, step: PlannedStep, variables: Mapping[str, str]) -> None:
         async with self._gate:
             wants_reboot = await self._run_step(flow, step, variables)
-        await self._upload(step.name)
+        await self._outputs.hand_in(step.name, self._folder_of(step.name), self._results[step.name])
         self._report_last()
         if wants_reboot:
             self._reboot()
@@ -266,7 +269,9 @@ class Execution:
         decision = flow.after(step, outcome)
         code = decision.exit_code if shown_code is None or outcome.status is StepStatus.CANCELLED else shown_code
         stdout, stderr = output.stdout.head(STREAM_BYTES + 1), output.stderr.head(STREAM_BYTES + 1)
-        results = {step.name: step_result(step.action, decision.status, code, started_at, stdout, stderr)}
+        content = read_content(self.record.accepted["content"])
+        place = s3.output_members(content, self._node.node_id, self.record.command_id, self._schema_version, step)
+        results = {step.name: step_result(step.action, decision.status, code, started_at, stdout, stderr, place)}
         if isinstance(decision, SkipRest):
             for skipped in decision.skipped:
                 results[skipped.name] = _not_run(skipped, decision)
@@ -290,45 +295,6 @@ class Execution:
 
     def _folder_of(self, step_name: str) -> Path:
         return self.folder / STEPS_FOLDER / folder_name(step_name)
-
-    async def _upload(self, step_name: str) -> None:
-        """Hand in streams that are longer than a reply; the step stands whether that works or not (Ours)."""
-        for stream in ("stdout", "stderr"):
-            path = self._folder_of(step_name) / stream
-            if not path.exists() or path.stat().st_size <= STREAM_BYTES:
-                continue
-            try:
-                await self._node.client.put_output(self.record.command_id, step_name, stream, path)
-            except (ServiceFault, HttpFault, OSError) as error:
-                log.warning("%s of %s was not handed in: %s", stream, self.record.command_id, error)
-        await self._log_output(step_name)
-
-    async def _log_output(self, step_name: str) -> None:
-        """Send what CloudWatch Logs has not got yet of a step's streams; the step stands whether that works or not."""
-        group = cloudwatch_logs.group_of(read_content(self.record.accepted["content"]))
-        if group is None:
-            return
-        for stream in ("stdout", "stderr"):
-            path = self._folder_of(step_name) / stream
-            start = self._logged(step_name, stream)
-            if not path.exists() or path.stat().st_size <= start:
-                continue
-            name = cloudwatch_logs.stream_of(self.record.command_id, self._node.node_id, step_name, stream)
-            sent = partial(self._add_logged, step_name, stream)
-            try:
-                await cloudwatch_logs.send(self._node.client, group, name, path, start, sent)
-            except (ServiceFault, HttpFault, OSError) as error:
-                log.warning("%s was not sent to CloudWatch Logs: %s", name, error)
-
-    def _logged(self, step_name: str, stream: str) -> int:
-        """How far a stream has been sent to CloudWatch Logs."""
-        events = self.record.of_kind("logged")
-        return max(
-            (each["bytes"] for each in events if (each["step"], each["stream"]) == (step_name, stream)), default=0
-        )
-
-    def _add_logged(self, step_name: str, stream: str, end: int) -> None:
-        self.record.add({"event": "logged", "step": step_name, "stream": stream, "bytes": end}, durable=False)
 
     # --- replies -----------------------------------------------------------------------------------------------------
 

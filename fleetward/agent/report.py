@@ -24,8 +24,18 @@ AGAIN_AFTER_SECONDS = (1.0, 3.0, 6.0, 12.0, 30.0)
 StepResult = dict[str, Any]
 
 
+NOWHERE = {"outputS3BucketName": "", "outputS3KeyPrefix": "", "stepName": ""}
+"""The members of a step's result that say where in S3 its streams are, when they are not."""
+
+
 def step_result(
-    action: str, status: StepStatus, code: int, started_at: float, stdout: bytes, stderr: bytes
+    action: str,
+    status: StepStatus,
+    code: int,
+    started_at: float,
+    stdout: bytes,
+    stderr: bytes,
+    place: Mapping[str, str] = NOWHERE,
 ) -> StepResult:
     """One member of `runtimeStatus` (AP 8.4); time in seconds since 1970, of streams at least 24,001 bytes."""
     return {
@@ -35,9 +45,7 @@ def step_result(
         "output": combine_streams(stdout, stderr, COMBINED_BYTES),
         "startDateTime": iso(started_at),
         "endDateTime": iso(time.time()),
-        "outputS3BucketName": "",
-        "outputS3KeyPrefix": "",
-        "stepName": "",
+        **place,
         "standardOutput": cut_stream(stdout),
         "standardError": cut_stream(stderr),
     }

@@ -61,7 +61,7 @@ def prepare(settings: Any, *, reset_root: bool) -> dict[str, Any]:
             application.lock.close()
     known = json.loads((settings.data / "root-credentials.json").read_text())
     result = {
-        "endpoint": settings.public_url or f"https://{settings.listen[0]}",
+        "endpoint": settings.own_url,
         "ca_file": str(files.ca.resolve()),
         "account": settings.account,
         "region": settings.default_region,

@@ -84,6 +84,14 @@ class Settings:
     slow_entry_fails: bool = setting(False, "fail any entry that holds the writer longer than 50 ms (tests)")
 
     @property
+    def own_url(self) -> str:
+        """Where clients and nodes reach this server: `public_url`, or https of the first name on the first port."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        host, _, port = self.listen[0].rpartition(":")
+        return f"https://{self.name[0] if self.name else host}:{port}"
+
+    @property
     def default_region(self) -> str:
         """The region that calls without a signature belong to."""
         return self.region[0]

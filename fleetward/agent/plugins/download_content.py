@@ -1,6 +1,6 @@
-"""aws:downloadContent: bring a file to the node, by HTTP(S) or from a document of the control plane (AP 10.4).
+"""aws:downloadContent: bring files to the node, by HTTP(S), from S3 or from a document of the control plane (AP 10.4).
 
-The HTTP part runs in a child: the certificates of the world and the code of digests need not stay in our memory.
+The fetching runs in a child: the certificates of the world and the code of digests need not stay in our memory.
 """
 
 from __future__ import annotations
@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from fleetward.agent import s3
+from fleetward.agent.client import ServiceFault
+from fleetward.agent.http import HttpFault
 from fleetward.agent.process import Ended, Ending, run_process
 from fleetward.agent.scripts import judge
 from fleetward.agent.steps import StepRun
@@ -21,8 +24,8 @@ from fleetward.protocol.status import StepStatus
 
 LARGEST_BYTES = 16 * 1024**3
 SILENCE_SECONDS = 60
+MOST_OBJECTS = 10_000
 _LATER = {
-    "S3": "S3 sources are not available yet: use HTTP or SSMDocument",
     "GitHub": "GitHub sources are not supported: use HTTP with the address of the raw file or an archive",
     "Git": "Git sources are not supported: use HTTP, or git in a script",
 }
@@ -39,6 +42,8 @@ async def run(run: StepRun) -> StepOutcome:
         info = source_info(run.inputs.get("sourceInfo"))
         if source_type == "HTTP":
             return await _from_http(run, info)
+        if source_type == "S3":
+            return await _from_s3(run, info)
         if source_type == "SSMDocument":
             return await _from_document(run, info)
         raise DownloadFault(_LATER.get(str(source_type), f"sourceType {source_type!r} is not supported"))
@@ -61,14 +66,20 @@ def source_info(value: Any) -> Mapping[str, Any]:
 def destination(run: StepRun, file_name: str) -> Path:
     """Where the content goes: `destinationPath`, below the downloads unless absolute; a folder gets `file_name`."""
     asked = run.inputs.get("destinationPath") or ""
+    path = _destination_path(run)
+    if not asked or asked.endswith(("/", os.sep)) or path.is_dir():
+        path = path / file_name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _destination_path(run: StepRun) -> Path:
+    asked = run.inputs.get("destinationPath") or ""
     if not isinstance(asked, str):
         raise DownloadFault("destinationPath must be text")
     path = run.downloads / asked
     if not Path(asked).is_absolute() and not path.resolve().is_relative_to(run.downloads.resolve()):
         raise DownloadFault("a relative destinationPath must stay below the downloads")
-    if not asked or asked.endswith(("/", os.sep)) or path.is_dir():
-        path = path / file_name
-    path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
@@ -83,7 +94,57 @@ async def _from_http(run: StepRun, info: Mapping[str, Any]) -> StepOutcome:
     if info.get("authMethod", "None") not in ("None", "Basic", "Digest"):
         raise DownloadFault("authMethod must be None, Basic or Digest")
     path = destination(run, unquote(parts.path.rpartition("/")[2]) or "index.html")
-    asked = {**info, "allowInsecureDownload": insecure, "path": str(path), "ca": str(run.node.state.ca)}
+    return await _fetch(run, [{**info, "allowInsecureDownload": insecure, "path": str(path)}])
+
+
+async def _from_s3(run: StepRun, info: Mapping[str, Any]) -> StepOutcome:
+    client = run.node.client
+    try:
+        location = s3.locate(info.get("path"), client.endpoint.url.host)
+        wanted = await _objects(run, location)
+        files = [
+            {"url": await client.presigned(each.path), "shown": f"s3://{each.bucket}/{each.key}", "path": str(path)}
+            for each, path in wanted
+        ]
+    except s3.BadLocation as fault:
+        raise DownloadFault(f"sourceInfo needs the path of an S3 object: {fault}") from fault
+    except (ServiceFault, HttpFault) as fault:
+        raise DownloadFault(f"{info.get('path')}: {fault}") from fault
+    insecure = client.endpoint.url.scheme == "http"
+    return await _fetch(run, [{**file, "allowInsecureDownload": insecure} for file in files])
+
+
+async def _objects(run: StepRun, location: s3.Location) -> list[tuple[s3.Location, Path]]:
+    """The objects that an address stands for, with the files they become; those of a folder keep their places."""
+    if not location.is_folder:
+        return [(location, destination(run, location.key.rpartition("/")[2]))]
+    keys: list[str] = []
+    token = ""
+    while len(keys) <= MOST_OBJECTS:
+        page = await run.node.client.list_objects(location.bucket, location.key, token)
+        found, token = s3.read_listing(page)
+        keys += [key for key in found if not key.endswith("/")]
+        if not token:
+            break
+    if not keys:
+        raise DownloadFault(f"there are no objects under {location.key!r} in {location.bucket}")
+    if len(keys) > MOST_OBJECTS:
+        raise DownloadFault(f"more than {MOST_OBJECTS} objects")
+    folder = _destination_path(run)
+    return [(s3.Location(location.bucket, key), _below(folder, key[len(location.key) :])) for key in keys]
+
+
+def _below(folder: Path, name: str) -> Path:
+    path = folder / name
+    if "\0" in name or not path.resolve().is_relative_to(folder.resolve()):
+        raise DownloadFault(f"the key {name!r} leads out of the destination")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+async def _fetch(run: StepRun, files: Sequence[Mapping[str, Any]]) -> StepOutcome:
+    """Have a child fetch each file."""
+    asked = {"ca": str(run.node.state.ca), "files": files}
     ended = await run_process(
         [sys.executable, "-P", "-m", __name__],
         folder=None,
@@ -119,7 +180,7 @@ async def _from_document(run: StepRun, info: Mapping[str, Any]) -> StepOutcome:
 # --- the child ------------------------------------------------------------------------------------------------------
 
 
-def download(asked: Mapping[str, Any]) -> None:
+def download(asked: Mapping[str, Any], ca: str) -> None:
     """Fetch `url` into `path`, whole or not at all; DownloadFault or OSError says why not."""
     import ssl
     import urllib.request
@@ -136,8 +197,8 @@ def download(asked: Mapping[str, Any]) -> None:
 
     handlers: list[urllib.request.BaseHandler] = [Redirects()]
     trust = ssl.create_default_context()
-    if Path(asked["ca"]).exists():
-        trust.load_verify_locations(asked["ca"])
+    if Path(ca).exists():
+        trust.load_verify_locations(ca)
     handlers.append(urllib.request.HTTPSHandler(context=trust))
     if asked.get("authMethod", "None") != "None":
         passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
@@ -172,14 +233,16 @@ def _keep(answer: Any, path: Path) -> None:
 
 
 def main() -> int:
-    """The child: 0 when the file is there, 1 with the reason on standard error when it is not."""
+    """The child: 0 when the files are there, 1 with the reason on standard error when they are not."""
     asked = json.load(sys.stdin)
-    try:
-        download(asked)
-    except (DownloadFault, OSError, ValueError) as error:
-        sys.stderr.write(f"failed to download content: {error}")
-        return 1
-    sys.stdout.write(f"Content downloaded to {asked['path']}\n")
+    for file in asked["files"]:
+        try:
+            download(file, asked["ca"])
+        except (DownloadFault, OSError, ValueError) as error:
+            shown = f"{file['shown']}: " if "shown" in file else ""
+            sys.stderr.write(f"failed to download content: {shown}{error}")
+            return 1
+        sys.stdout.write(f"Content downloaded to {file['path']}\n")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Row, and_, bindparam, delete, exists, or_, select, tuple_
 
@@ -101,7 +102,7 @@ def list_command_invocations(call: Call, request: Mapping[str, Any]) -> dict[str
     page, token = paging.page("ListCommandInvocations", rows, limit, lambda row: _key(row, "command_id", "node_id"))
     owners = _commands_of(call, page)
     details = bool(request.get("Details"))
-    return {"CommandInvocations": [_shape(owners[row.command_id], row, details) for row in page], **token}
+    return {"CommandInvocations": [_shape(call, owners[row.command_id], row, details) for row in page], **token}
 
 
 @ssm.operation("GetCommandInvocation", reads=True, resources=_invoked)
@@ -146,6 +147,7 @@ def get_command_invocation(call: Call, request: Mapping[str, Any]) -> dict[str, 
         "ExecutionEndDateTime": _iso(ended),
         "StandardOutputContent": cut(step["stdout"], OUTPUT_LIMIT),
         "StandardErrorContent": cut(step["stderr"] or row.trace, ERROR_LIMIT),
+        **_urls(call, step),
     }
 
 
@@ -202,7 +204,7 @@ def _step_status(step: Mapping[str, Any]) -> InvocationStatus:
         return InvocationStatus.FAILED
 
 
-def _shape(command: Row[Any], row: Row[Any], details: bool) -> dict[str, Any]:
+def _shape(call: Call, command: Row[Any], row: Row[Any], details: bool) -> dict[str, Any]:
     status = InvocationStatus(row.status)
     whole = commands.shape(command)
     combined = next((step["output"] for step in row.steps.values() if step["output"]), row.trace)
@@ -217,16 +219,15 @@ def _shape(command: Row[Any], row: Row[Any], details: bool) -> dict[str, Any]:
         "Status": coarse(status),
         "StatusDetails": status.value,
         "TraceOutput": combined[:COMBINED_LIMIT],
-        "StandardOutputUrl": "",
-        "StandardErrorUrl": "",
-        "CommandPlugins": [_plugin(name, step) for name, step in row.steps.items()] if details else [],
+        **_urls(call, next(iter(row.steps.values()), {})),
+        "CommandPlugins": [_plugin(call, name, step) for name, step in row.steps.items()] if details else [],
         "ServiceRole": whole["ServiceRole"],
         "NotificationConfig": whole["NotificationConfig"],
         "CloudWatchOutputConfig": whole["CloudWatchOutputConfig"],
     }
 
 
-def _plugin(name: str, step: Mapping[str, Any]) -> dict[str, Any]:
+def _plugin(call: Call, name: str, step: Mapping[str, Any]) -> dict[str, Any]:
     status = _step_status(step)
     plugin: dict[str, Any] = {
         "Name": _shown_name(name, step),
@@ -234,8 +235,7 @@ def _plugin(name: str, step: Mapping[str, Any]) -> dict[str, Any]:
         "StatusDetails": status.value,
         "ResponseCode": step["code"],
         "Output": step["output"][:COMBINED_LIMIT],
-        "StandardOutputUrl": "",
-        "StandardErrorUrl": "",
+        **_urls(call, step),
         "OutputS3BucketName": step["bucket"],
         "OutputS3KeyPrefix": step["prefix"],
     }
@@ -245,6 +245,20 @@ def _plugin(name: str, step: Mapping[str, Any]) -> dict[str, Any]:
     if ended is not None:
         plugin["ResponseFinishDateTime"] = ended
     return plugin
+
+
+def _urls(call: Call, step: Mapping[str, Any]) -> dict[str, str]:
+    """Where the node put a step's streams in S3; empty without a bucket (API reference, StandardOutputUrl).
+
+    Ours: the addresses are this server's own, which serves the buckets.
+    """
+    if not step.get("bucket"):
+        return {"StandardOutputUrl": "", "StandardErrorUrl": ""}
+    folder = quote("/".join(part for part in (step["bucket"], step["prefix"], step["step"]) if part))
+    return {
+        "StandardOutputUrl": f"{call.settings.own_url}/{folder}/stdout",
+        "StandardErrorUrl": f"{call.settings.own_url}/{folder}/stderr",
+    }
 
 
 def _command_filter(key: str, value: str) -> Any:
