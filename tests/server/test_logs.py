@@ -184,6 +184,15 @@ def test_a_search_looks_at_so_much_at_once_and_goes_on(on: Logs, monkeypatch: py
     assert len(on.filtered(filterPattern="-other")) == 30
 
 
+def test_a_slow_search_goes_on_with_the_next_page(on: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LONGEST_SEARCH", -1.0)
+    on.make()
+    on.put(*((number - 100, f"{number:02d}") for number in range(20)))
+    assert len(on("FilterLogEvents", logGroupName="g")["events"]) == 1
+    assert on.filtered() == [f"{number:02d}" for number in range(20)]
+    assert on.filtered(startFromHead=False) == [f"{number:02d}" for number in range(20)][::-1]
+
+
 def test_what_one_follows_appears_with_the_next_look(on: Logs) -> None:
     """As `aws logs tail --follow` does: again and again from the time of the last event seen."""
     on.make()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,8 @@ MOST_EVENTS = 10_000
 LARGEST_PAGE_BYTES = 1_048_576
 LARGEST_SEARCH_BYTES = 2 * 1024 * 1024
 """Events that one FilterLogEvents looks at; it then answers what it found and how to go on."""
+LONGEST_SEARCH = 1.0
+"""Seconds after which a search answers what it found so far: regular expressions can be slow."""
 FOREVER = 2**53
 
 _TOKEN = re.compile(r"([fb])/(\d{16})(\d{16})(\d{8})(\d{6})")
@@ -237,9 +240,12 @@ def _search(events: Iterator[Event], wanted: Callable[[str], bool], limit: int) 
     found: list[Event] = []
     seen = shown = 0
     last: Place | None = None
+    until = time.monotonic() + LONGEST_SEARCH
     for event in events:
         size = len(event.message.encode("utf-8", "surrogatepass")) + EVENT_OVERHEAD_BYTES
-        if len(found) == limit or (last is not None and seen + size > LARGEST_SEARCH_BYTES):
+        if len(found) == limit:
+            return found, last
+        if last is not None and (seen + size > LARGEST_SEARCH_BYTES or time.monotonic() > until):
             return found, last
         if _matches(wanted, event.message):
             if found and shown + size > LARGEST_PAGE_BYTES:
