@@ -29,7 +29,7 @@ class Addressing:
         bucket = self._bucket_of(exchange.headers.get("host", ""))
         if bucket == "":
             return exchange.path
-        if bucket is not None:
+        if bucket is not None and not _is_for_another(exchange):
             return f"/{bucket}{exchange.path}" if exchange.path != "/" else f"/{bucket}"
         return exchange.path if is_signed_for_s3(exchange) or _is_plain(exchange) else None
 
@@ -38,8 +38,10 @@ class Addressing:
             name = urlsplit(f"//{host}").hostname
         except ValueError:
             return None
-        found = bucket_of_host(name or "", self._names, self._regions())
-        return None if found in SERVICES and not (name or "").startswith(f"{found}.s3.") else found
+        regions = self._regions()
+        found = bucket_of_host(name or "", self._names, regions)
+        hosts = (*SERVICES, *(f"{service}.{region}" for service in SERVICES for region in regions))
+        return None if found in hosts and not (name or "").startswith(f"{found}.s3.") else found
 
 
 def is_signed_for_s3(exchange: Exchange) -> bool:
@@ -50,6 +52,14 @@ def is_signed_for_s3(exchange: Exchange) -> bool:
     if "X-Amz-Credential=" in exchange.query:
         return any(scope in exchange.query for scope in _SCOPES)
     return "AWSAccessKeyId=" in exchange.query and "Signature=" in exchange.query
+
+
+def _is_for_another(exchange: Exchange) -> bool:
+    """Whether the request says that it is another service's, whatever its host is called."""
+    if "x-amz-target" in exchange.headers:
+        return True
+    signed = bool(exchange.headers.get("authorization")) or "X-Amz-Credential=" in exchange.query
+    return signed and not is_signed_for_s3(exchange)
 
 
 def _is_plain(exchange: Exchange) -> bool:

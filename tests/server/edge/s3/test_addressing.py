@@ -30,6 +30,8 @@ def path_of(host: str, path: str, method: str = "GET", query: str = "", **header
         ("bucket.s3.fleet.example.com", "//key", "/bucket//key"),
         ("bucket.fleet.example.com", "/key", "/bucket/key"),
         ("ssm.fleet.example.com", "/", None),
+        ("ssm.us-east-1.fleet.example.com", "/", None),
+        ("ssmmessages.us-east-1.fleet.example.com", "/v1/control-channel/x", None),
         ("fleet.example.com", "/bucket/key", "/bucket/key"),
         ("127.0.0.1:8443", "/bucket", "/bucket"),
         ("127.0.0.1", "/v1/control-channel/x", None),
@@ -48,6 +50,13 @@ def test_a_signature_for_s3_decides_and_one_for_another_service_does_too() -> No
     assert path_of("127.0.0.1", "/bucket/key", query=presigned) == "/bucket/key"
     assert path_of("127.0.0.1", "/bucket/key", query=presigned.replace("s3", "sts")) is None
     assert path_of("127.0.0.1", "/bucket/key", query="AWSAccessKeyId=A&Signature=b&Expires=1") == "/bucket/key"
+
+
+def test_a_host_that_could_be_a_buckets_does_not_take_other_services_calls() -> None:
+    host = "elsewhere.fleet.example.com"
+    assert path_of(host, "/", "POST", x_amz_target="AmazonSSM.RegisterManagedInstance") is None
+    assert path_of(host, "/", "POST", authorization=OF_SSM) is None
+    assert path_of(host, "/key", "PUT", authorization=SIGNED) == "/elsewhere/key"
 
 
 def test_calls_of_other_protocols_are_theirs() -> None:
