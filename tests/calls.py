@@ -19,6 +19,7 @@ from tests.calls_iam import IAM_CALLS, STS_CALLS
 from tests.calls_kms import KMS_CALLS
 from tests.calls_logs import LOGS_CALLS
 from tests.serving import Answer, Node, ServerProcess, eventually, private_key, public_text
+from tests.signing_in import new_sign_in
 
 SHELL = {"schemaVersion": "2.2", "description": "Says hello.", "mainSteps": [
     {"action": "aws:runShellScript", "name": "hello", "inputs": {"runCommand": ["echo hello"]}},
@@ -312,6 +313,8 @@ CALLS: Mapping[str, ValidCall] = {
     "fleetward:RotateKeys": ValidCall(lambda stage: {}),
     "fleetward:RetireKeys": ValidCall(lambda stage: {"AtOnce": False}),
     "fleetward:DescribeKeys": ValidCall(lambda stage: {}),
+    "fleetward:ListSignIns": ValidCall(lambda stage: {"UserName": "nobody", "MaxResults": 5}),
+    "fleetward:RevokeSignIn": ValidCall(lambda stage: {"SignInId": new_sign_in(stage.server)}),
     "fleetward:ListAuditRecords": ValidCall(lambda stage: {"After": 0, "MaxResults": 5}),
     "fleetward:ListCommandOutputs": ValidCall(_invocation),
     "fleetward:LocateCommandOutput": ValidCall(_output),

@@ -79,7 +79,18 @@ BESIDE: dict[tuple[str, str], str] = {
 }
 """What a layer names beside itself all the same: (module, module named) -> why."""
 
-SERVICE_MODULES = ("sts", "s3", "ec2messages", "ssmmessages", "own", "kms", "logs", "resource_groups", "ephemeral")
+SERVICE_MODULES = (
+    "sts",
+    "s3",
+    "ec2messages",
+    "ssmmessages",
+    "own",
+    "kms",
+    "logs",
+    "resource_groups",
+    "ephemeral",
+    "sign_ins",
+)
 
 ASYNC_ALLOWED: dict[str, str] = {
     "fleetward/server/edge/": "sockets of the server",
@@ -191,11 +202,13 @@ TESTED_BY: dict[str, str] = {
     "fleetward/server/iam/limits.py": "tests/server/iam/test_attached.py",
     "fleetward/server/iam/owners.py": "tests/server/iam/test_inline.py",
     "fleetward/server/iam/principals.py": "tests/server/test_sts.py",
+    "fleetward/server/iam/sign_in.py": "tests/server/test_sign_ins.py",
     "fleetward/server/iam/service.py": "tests/server/iam/test_attached.py",
     "fleetward/server/logging_setup.py": "tests/test_main_job.py",
     "fleetward/server/ports.py": "tests/server/backends/test_store_sqlite.py",
     "fleetward/server/schema.py": "tests/server/backends/test_store_sqlite.py",
     "fleetward/server/service.py": "tests/server/test_jobs.py",
+    "fleetward/server/sign_ins/errors.py": "tests/server/edge/test_console.py",
     "fleetward/server/ssm/errors.py": "tests/test_project.py",
     "fleetward/server/ssm/nodes/filters.py": "tests/server/ssm/nodes/test_listing.py",
     "fleetward/server/ssm/nodes/table.py": "tests/server/ssm/nodes/test_registration.py",
@@ -485,7 +498,7 @@ def test_account_and_region_lead_every_key_of_a_tenants_table() -> None:
     }
     by_name = {name: [column.name for column in table.primary_key] for name, table in metadata.tables.items()}
     wrong = [name for name, key in by_name.items() if key[:2] != ["account_id", "region"]]
-    global_ones = {name for name in wrong if name.startswith("iam_")}
+    global_ones = {name for name in wrong if name.startswith(("iam_", "sign_ins"))}
     assert set(wrong) - global_ones == whole_store
 
 

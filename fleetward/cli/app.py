@@ -7,7 +7,7 @@ import sys
 import typer
 
 from fleetward import __version__
-from fleetward.cli import agent, audit, ca, command, demo, doctor, init, join, keys, leave, node, region, server
+from fleetward.cli import agent, audit, ca, command, demo, doctor, init, join, keys, leave, node, region, server, signin
 
 program = typer.Typer(
     name="fleetward",
@@ -29,6 +29,7 @@ program.add_typer(command.program, name="command")
 program.add_typer(node.program, name="node")
 program.add_typer(ca.program, name="ca")
 program.add_typer(region.program, name="region")
+program.add_typer(signin.program, name="signin")
 program.add_typer(audit.program, name="audit")
 program.add_typer(keys.program, name="keys")
 

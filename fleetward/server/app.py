@@ -47,12 +47,14 @@ from fleetward.server.backends.store_sqlite import SqliteStore
 from fleetward.server.call import Call, Context, service_context
 from fleetward.server.edge.background import Background
 from fleetward.server.edge.channels import ROUNDS_OF_SILENCE, Channels
+from fleetward.server.edge.console import Console
 from fleetward.server.edge.gathered import AUDIT_AT_ONCE, AUDIT_SECONDS, Gathered
 from fleetward.server.edge.http import App, Page, Server, listen, server_names, split_address
 from fleetward.server.edge.identities import Identities
 from fleetward.server.edge.key_watch import KeyWatch
 from fleetward.server.edge.memory import Memory
 from fleetward.server.edge.pages import OUTPUTS, Pages
+from fleetward.server.edge.passwords import Passwords
 from fleetward.server.edge.pipeline import Pipeline
 from fleetward.server.edge.reset import PATH as RESET
 from fleetward.server.edge.reset import Reset
@@ -324,6 +326,7 @@ class Application:
             await asyncio.wait_for(self.background.stop(), 2)
         await self.bus.stop()
         self.storage.close()
+        self.passwords.close()
         self.reads.flush()
         self.pipeline.requests.flush()
         self.store.deliver = self._deliver_here  # type: ignore[attr-defined]
@@ -346,6 +349,8 @@ class Application:
             self.addresses.append(_url("http", sockets[-1][0]))
         ca = None if self.settings.tls_certificate else files.ca
         self.pages = Pages(pipeline=self.pipeline, objects=self.objects, settings=self.settings, ca=ca)
+        self.passwords = Passwords()
+        console = Console(run=self.call, settings=self.settings, passwords=self.passwords, now=self.clock.now)
         app = App(
             self.pipeline,
             self.settings,
@@ -354,6 +359,8 @@ class Application:
                 "GET /readyz": self.pages.readyz,
                 "GET /_fleetward/ca.pem": self.pages.ca,
                 "GET /_fleetward/ca-succession.pem": self.pages.succession,
+                "POST /console/session": console.session,
+                "DELETE /console/session": console.sign_out,
                 **self._pages_of_ephemeral(),
             },
             {OUTPUTS: self.pages.outputs},

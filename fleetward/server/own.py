@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from fleetward.server import audit, key_rotation, kms, regions
@@ -11,6 +12,7 @@ from fleetward.server.iam import principals
 from fleetward.server.jobs import Job, Next
 from fleetward.server.s3 import content
 from fleetward.server.service import Service
+from fleetward.server.sign_ins import listing, sessions, tries
 from fleetward.server.ssm import nodes
 from fleetward.server.ssm.errors import InvocationDoesNotExist
 from fleetward.server.ssm.run_command import commands, outputs, reverts
@@ -155,6 +157,25 @@ def retire_keys(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
 def describe_keys(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Which master key is in use, which servers have which, and how far a rotation is."""
     return key_rotation.describe(call)
+
+
+@own.operation("ListSignIns", reads=True, resources=listing.users, action="iam:ListSignIns")
+def list_sign_ins(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Who is signed in to the console or a command line: since when, from where, until when."""
+    return listing.listed(call, request)
+
+
+@own.operation("RevokeSignIn", resources=listing.owner, action="iam:RevokeSignIn")
+def revoke_sign_in(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """End a sign-in; within a second no server takes its keys."""
+    return listing.revoke(call, request)
+
+
+@own.timer(every=timedelta(minutes=10))
+def forget_sign_ins(call: Call) -> None:
+    """Remove sign-ins that are over, and tries that no longer count."""
+    sessions.forget(call)
+    tries.forget(call)
 
 
 @own.job(key_rotation.ROTATION)

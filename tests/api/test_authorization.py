@@ -38,6 +38,8 @@ WHOLE: Mapping[str, str] = {
 """Operations decided as an action that has resource types, which is not about one of them here."""
 NARROWER: Mapping[str, str] = {
     "fleetward:DescribeNodeTrust": "AWS's ssm:DescribeInstanceInformation lists; this is about one node",
+    "fleetward:ListSignIns": "AWS has no such action; the users whose sign-ins are listed",
+    "fleetward:RevokeSignIn": "AWS has no such action; the user whose sign-in it is",
 }
 """Operations decided on a resource as an action that has none in AWS."""
 TAG_MEMBERS = ("Tags", "tags")

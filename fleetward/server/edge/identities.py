@@ -19,6 +19,7 @@ from fleetward.server.iam.context import Conditions
 from fleetward.server.keys import KeyFault, KeyRing, TemporaryCredentials
 from fleetward.server.service import Entry
 from fleetward.server.settings import Settings
+from fleetward.server.sign_ins import sessions
 
 REMEMBER = timedelta(seconds=0.5)
 """Twice, for what is looked up and for the identity made of it: nothing counts that is older than a second."""
@@ -32,6 +33,7 @@ MANAGED_TEXTS = Entry(
 )
 EPOCHS_SINCE = Entry("identities.epochs", principals.epochs_since, reads=True)
 RECORD_USES = Entry("identities.record-uses", principals.record_uses, audit=False)
+SIGN_IN_LIVES = Entry("identities.sign-in-lives", sessions.lives, reads=True)
 REGIONS = Entry("identities.regions", regions.names, reads=True)
 
 USES_EVERY = timedelta(minutes=1)
@@ -189,6 +191,8 @@ class Identities:
             user_id=sealed.get("user_id", ""),
             access_key_id=credentials.access_key_id,
         )
+        if "sign_in" in sealed and not await self._lookup(SIGN_IN_LIVES, region, (account, sealed["sign_in"]), now):
+            raise ExpiredTokenException("The sign-in that this security token was given for has ended")
         if credentials.kind == "root":
             return replace(base, context=_session_keys(base, sealed, now))
         if credentials.kind == "node":
