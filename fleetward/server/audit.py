@@ -17,7 +17,7 @@ from sqlalchemy import BigInteger, Column, Index, Row, String, Table, Text, bind
 from fleetward.protocol.api.model import Shape
 from fleetward.server.call import Call, Context
 from fleetward.server.errors import AwsError
-from fleetward.server.schema import UtcDateTime, metadata, tenant
+from fleetward.server.schema import UtcDateTime, in_tenant, metadata, tenant
 from fleetward.server.service import Entry
 
 SEAL_AT_ONCE = 1000
@@ -44,31 +44,19 @@ records = Table(
 ADD = insert(records)
 UNSEALED = (
     select(records)
-    .where(
-        records.c.account_id == bindparam("account"),
-        records.c.region == bindparam("in_region"),
-        records.c.sequence.is_(None),
-    )
+    .where(*in_tenant(records), records.c.sequence.is_(None))
     .order_by(records.c.at, records.c.event_id)
     .limit(SEAL_AT_ONCE)
 )
 LAST = (
     select(records.c.sequence, records.c.hash)
-    .where(
-        records.c.account_id == bindparam("account"),
-        records.c.region == bindparam("in_region"),
-        records.c.sequence.is_not(None),
-    )
+    .where(*in_tenant(records), records.c.sequence.is_not(None))
     .order_by(records.c.sequence.desc())
     .limit(1)
 )
 SEAL = (
     update(records)
-    .where(
-        records.c.account_id == bindparam("account"),
-        records.c.region == bindparam("in_region"),
-        records.c.event_id == bindparam("event"),
-    )
+    .where(*in_tenant(records), records.c.event_id == bindparam("event"))
     .values(sequence=bindparam("number"), hash=bindparam("digest"))
 )
 TENANTS_UNSEALED = (
@@ -79,11 +67,7 @@ TENANTS_UNSEALED = (
 FORGET = delete(records).where(records.c.at < bindparam("before"))
 CHAIN = (
     select(records)
-    .where(
-        records.c.account_id == bindparam("account"),
-        records.c.region == bindparam("in_region"),
-        records.c.sequence > bindparam("after"),
-    )
+    .where(*in_tenant(records), records.c.sequence > bindparam("after"))
     .order_by(records.c.sequence)
     .limit(bindparam("most"))
 )
@@ -116,16 +100,15 @@ def record_seen(call: Call, seen: Sequence[Seen]) -> None:
 
 def seal(call: Call) -> bool:
     """Number and chain the tenant's newest records; whether there may be more."""
-    last = call.db.first(LAST, account=call.account, in_region=call.region)
+    last = call.db.first(LAST, **call.here)
     sequence, digest = (last.sequence, last.hash) if last is not None else (0, "")
     rows = []
-    for row in call.db.all(UNSEALED, account=call.account, in_region=call.region):
+    for row in call.db.all(UNSEALED, **call.here):
         sequence += 1
         digest = chained(digest, sequence, row.body)
         rows.append(
             {
-                "account": call.account,
-                "in_region": call.region,
+                **call.here,
                 "event": row.event_id,
                 "number": sequence,
                 "digest": digest,
@@ -142,7 +125,7 @@ def chained(before: str, sequence: int, body: str) -> str:
 
 def after(call: Call, sequence: int, most: int) -> Sequence[Row[Any]]:
     """The tenant's sealed records with higher numbers, in order."""
-    return call.db.all(CHAIN, account=call.account, in_region=call.region, after=sequence, most=most)
+    return call.db.all(CHAIN, **call.here, after=sequence, most=most)
 
 
 def first_break(rows: Iterable[Row[Any]]) -> int | None:

@@ -148,6 +148,11 @@ class Call:
         """The two values that lead every key."""
         return {"account_id": self.account, "region": self.region}
 
+    @property
+    def here(self) -> dict[str, str]:
+        """The same two as the parameters of statements that look `in_tenant` (schema)."""
+        return {"account": self.account, "in_region": self.region}
+
     def new_id(self) -> str:
         """A random UUID in lower case."""
         return str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Column, Index, Integer, String, Table, Text, bindparam, delete, insert, or_, select, update
 
 from fleetward.server.call import Call
-from fleetward.server.schema import Json, UtcDateTime, metadata, tenant
+from fleetward.server.schema import Json, UtcDateTime, in_tenant, metadata, tenant
 
 TOPIC = "jobs"
 LEASE = timedelta(seconds=10)
@@ -48,11 +48,7 @@ DUE = (
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
-_THIS = (
-    jobs.c.account_id == bindparam("account"),
-    jobs.c.region == bindparam("in_region"),
-    jobs.c.job_id == bindparam("job"),
-)
+_THIS = (*in_tenant(jobs), jobs.c.job_id == bindparam("job"))
 LEASE_JOB = update(jobs).where(*_THIS).values(lease_owner=bindparam("owner"), lease_until=bindparam("until"))
 ADVANCE = (
     update(jobs)
@@ -84,8 +80,7 @@ PROLONG = update(jobs).where(*_THIS, jobs.c.lease_owner == bindparam("owner")).v
 NUDGE = (
     update(jobs)
     .where(
-        jobs.c.account_id == bindparam("account"),
-        jobs.c.region == bindparam("in_region"),
+        *in_tenant(jobs),
         jobs.c.kind == bindparam("of_kind"),
         jobs.c.key == bindparam("of_key"),
         jobs.c.due_at > bindparam("now"),
@@ -197,9 +192,7 @@ def start(call: Call, kind: str, key: str, state: Mapping[str, Any], due_at: dat
 
 def nudge(call: Call, kind: str, key: str) -> None:
     """Have waiting jobs of this kind and key run now instead of later."""
-    changed = call.db.run(
-        NUDGE, {"account": call.account, "in_region": call.region, "of_kind": kind, "of_key": key, "now": call.now}
-    )
+    changed = call.db.run(NUDGE, {**call.here, "of_kind": kind, "of_key": key, "now": call.now})
     if changed:
         call.wake(TOPIC)
 

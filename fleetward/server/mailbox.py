@@ -39,7 +39,7 @@ from sqlalchemy import (
 
 from fleetward.server import presence
 from fleetward.server.call import Call, Sent, node_topic
-from fleetward.server.schema import UtcDateTime, metadata, tenant
+from fleetward.server.schema import UtcDateTime, in_tenant, metadata, same_tenant, tenant
 
 COMMANDS_AT_ONCE = 4
 REPEAT_AFTER = (3, 6, 12, 30)
@@ -94,28 +94,19 @@ seen_replies = Table(
 )
 
 _MESSAGE = (
-    messages.c.account_id == bindparam("account"),
-    messages.c.region == bindparam("in_region"),
+    *in_tenant(messages),
     messages.c.node_id == bindparam("node"),
     messages.c.message_id == bindparam("message"),
 )
 POST = insert(messages)
 OF_NODES = (
     select(messages)
-    .where(
-        messages.c.account_id == bindparam("account"),
-        messages.c.region == bindparam("in_region"),
-        messages.c.node_id.in_(bindparam("nodes", expanding=True)),
-    )
+    .where(*in_tenant(messages), messages.c.node_id.in_(bindparam("nodes", expanding=True)))
     .order_by(messages.c.node_id, messages.c.lane, messages.c.created_at, messages.c.message_id)
 )
 WITH_MORE = (
     select(messages.c.node_id)
-    .where(
-        messages.c.account_id == bindparam("account"),
-        messages.c.region == bindparam("in_region"),
-        messages.c.node_id.in_(bindparam("nodes", expanding=True)),
-    )
+    .where(*in_tenant(messages), messages.c.node_id.in_(bindparam("nodes", expanding=True)))
     .distinct()
 )
 SENT = (
@@ -133,15 +124,9 @@ HOLD = update(messages).where(*_MESSAGE).values(due_at=bindparam("due"))
 ACCEPT = update(messages).where(*_MESSAGE).values(state="accepted", due_at=None)
 RETRY = update(messages).where(*_MESSAGE, messages.c.state == "sent").values(state="waiting", due_at=bindparam("due"))
 REMOVE = delete(messages).where(*_MESSAGE)
-REMOVE_NODE = delete(messages).where(
-    messages.c.account_id == bindparam("account"),
-    messages.c.region == bindparam("in_region"),
-    messages.c.node_id == bindparam("node"),
-)
+REMOVE_NODE = delete(messages).where(*in_tenant(messages), messages.c.node_id == bindparam("node"))
 SUBJECTS_OF_NODE = select(messages.c.kind, messages.c.subject, messages.c.message_id).where(
-    messages.c.account_id == bindparam("account"),
-    messages.c.region == bindparam("in_region"),
-    messages.c.node_id == bindparam("node"),
+    *in_tenant(messages), messages.c.node_id == bindparam("node")
 )
 _IN_ORDER_OF_TIME = (messages.c.due_at, messages.c.account_id, messages.c.region, messages.c.node_id)
 DUE_NODES = (
@@ -161,8 +146,7 @@ LEFT_WAITING = (
     .join(
         presence.connections,
         and_(
-            presence.connections.c.account_id == messages.c.account_id,
-            presence.connections.c.region == messages.c.region,
+            *same_tenant(presence.connections, messages),
             presence.connections.c.node_id == messages.c.node_id,
         ),
     )
@@ -176,8 +160,7 @@ LEFT_WAITING = (
     .limit(WOKEN_AT_ONCE)
 )
 SEEN = select(seen_replies.c.node_id, seen_replies.c.message_id).where(
-    seen_replies.c.account_id == bindparam("account"),
-    seen_replies.c.region == bindparam("in_region"),
+    *in_tenant(seen_replies),
     tuple_(seen_replies.c.node_id, seen_replies.c.message_id).in_(bindparam("replies", expanding=True)),
 )
 REMEMBER = insert(seen_replies)
@@ -199,10 +182,7 @@ EXPIRE = delete(messages).where(
 )
 RECALL = delete(messages).where(*_MESSAGE, messages.c.state != "accepted")
 ACCEPTED = select(messages.c.node_id, messages.c.message_id).where(
-    messages.c.account_id == bindparam("account"),
-    messages.c.region == bindparam("in_region"),
-    messages.c.node_id.in_(bindparam("nodes", expanding=True)),
-    messages.c.state == "accepted",
+    *in_tenant(messages), messages.c.node_id.in_(bindparam("nodes", expanding=True)), messages.c.state == "accepted"
 )
 STATE_OF = select(messages.c.state, messages.c.first_sent_at).where(*_MESSAGE)
 
@@ -308,19 +288,19 @@ def recall(call: Call, pairs: Iterable[tuple[str, str]]) -> None:
 def accepted(call: Call, node_ids: Iterable[str]) -> set[tuple[str, str]]:
     """What these nodes have accepted and not answered for good: `(node_id, message_id)`."""
     ids = sorted(set(node_ids))
-    return {tuple(row) for row in call.db.all(ACCEPTED, account=call.account, in_region=call.region, nodes=ids)}
+    return {tuple(row) for row in call.db.all(ACCEPTED, **call.here, nodes=ids)}
 
 
 def was_sent(call: Call, node_id: str, message_id: str) -> bool:
     """Whether the node may have got the message already."""
-    row = call.db.first(STATE_OF, account=call.account, in_region=call.region, node=node_id, message=message_id)
+    row = call.db.first(STATE_OF, **call.here, node=node_id, message=message_id)
     return row is not None and row.first_sent_at is not None
 
 
 def clear(call: Call, node_id: str) -> Sequence[Row[Any]]:
     """Remove everything waiting for a node that is leaving; returns what it was (kind, subject, message_id)."""
-    rows = call.db.all(SUBJECTS_OF_NODE, account=call.account, in_region=call.region, node=node_id)
-    call.db.run(REMOVE_NODE, {"account": call.account, "in_region": call.region, "node": node_id})
+    rows = call.db.all(SUBJECTS_OF_NODE, **call.here, node=node_id)
+    call.db.run(REMOVE_NODE, {**call.here, "node": node_id})
     return rows
 
 
@@ -332,7 +312,7 @@ def take(renderers: Renderers) -> Callable[[Call, Sequence[Sent]], list[list[Out
 
     def entry(call: Call, members: Sequence[Sent]) -> list[list[Outgoing] | None]:
         nodes = list({member.request[0] for member in members})
-        scope = {"account": call.account, "in_region": call.region, "nodes": nodes}
+        scope = {**call.here, "nodes": nodes}
         current = {row.node_id: row for row in call.db.all(presence.CURRENT, **scope)}
         asked: dict[str, int] = {}  # of several who ask for one node: the newest connection, else the polling road
         replaced: list[bool] = []
@@ -376,7 +356,7 @@ def take(renderers: Renderers) -> Callable[[Call, Sequence[Sent]], list[list[Out
 
 def _choose(call: Call, asked: dict[str, int], current: dict[str, Row[Any]]) -> list[Row[Any]]:
     """The rows that may go out now, in order, at most four commands per node; others are held or given up."""
-    scope = {"account": call.account, "in_region": call.region, "nodes": list(asked)}
+    scope = {**call.here, "nodes": list(asked)}
     chosen, held, given_up = [], [], []
     running: dict[str, int] = defaultdict(int)
     rows = call.db.all(OF_NODES, **scope)
@@ -454,7 +434,7 @@ def acknowledge(call: Call, members: Sequence[Sent]) -> list[None]:
 
 
 def _refuse(call: Call, node_id: str, message_id: str, code: int, text: str) -> None:
-    rows = call.db.all(SUBJECTS_OF_NODE, account=call.account, in_region=call.region, node=node_id)
+    rows = call.db.all(SUBJECTS_OF_NODE, **call.here, node=node_id)
     for row in rows:
         if row.message_id == message_id:
             call.db.run(REMOVE, _key(call, node_id, message_id))
@@ -471,14 +451,14 @@ def finish(call: Call, pairs: Sequence[tuple[str, str]]) -> None:
     call.db.run(REMOVE, [_key(call, node_id, message_id) for node_id, message_id in pairs])
     answered = list({node_id for node_id, _ in pairs})
     if answered:
-        for node_id in call.db.values(WITH_MORE, account=call.account, in_region=call.region, nodes=answered):
+        for node_id in call.db.values(WITH_MORE, **call.here, nodes=answered):
             call.wake_node(node_id)
 
 
 def fresh(call: Call, replies: Sequence[tuple[str, str]]) -> list[bool]:
     """Which of the replies `(node_id, message_id)` have not been seen within three hours; they are now."""
     asked = list(set(replies))
-    known = {tuple(row) for row in call.db.all(SEEN, account=call.account, in_region=call.region, replies=asked)}
+    known = {tuple(row) for row in call.db.all(SEEN, **call.here, replies=asked)}
     answer, rows = [], []
     for reply in replies:
         answer.append(reply not in known)
@@ -521,4 +501,4 @@ def expire(call: Call) -> bool:
 
 
 def _key(call: Call, node_id: str, message_id: str) -> dict[str, str]:
-    return {"account": call.account, "in_region": call.region, "node": node_id, "message": message_id}
+    return {**call.here, "node": node_id, "message": message_id}

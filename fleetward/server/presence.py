@@ -12,7 +12,7 @@ from datetime import timedelta
 from sqlalchemy import BigInteger, Column, Index, String, Table, bindparam, delete, insert, select, update
 
 from fleetward.server.call import Call, Sent
-from fleetward.server.schema import UtcDateTime, metadata, tenant
+from fleetward.server.schema import UtcDateTime, in_tenant, metadata, tenant
 
 SERVER_LEASE = timedelta(seconds=20)
 ASKED_AT_ONCE = 10_000
@@ -38,11 +38,7 @@ connections = Table(
     Index("presence_connections_server", "server_id"),
 )
 
-_NODE = (
-    connections.c.account_id == bindparam("account"),
-    connections.c.region == bindparam("in_region"),
-    connections.c.node_id == bindparam("node"),
-)
+_NODE = (*in_tenant(connections), connections.c.node_id == bindparam("node"))
 EPOCH_OF = select(connections.c.epoch).where(*_NODE).with_for_update()
 ADD_CONNECTION = insert(connections)
 MOVE = (
@@ -59,18 +55,13 @@ LEAVE = update(connections).where(*_NODE, connections.c.epoch == bindparam("of_e
 FORGET_NODE = delete(connections).where(*_NODE)
 CURRENT = select(
     connections.c.node_id, connections.c.epoch, connections.c.connected_at, connections.c.agent_version
-).where(
-    connections.c.account_id == bindparam("account"),
-    connections.c.region == bindparam("in_region"),
-    connections.c.node_id.in_(bindparam("nodes", expanding=True)),
-)
+).where(*in_tenant(connections), connections.c.node_id.in_(bindparam("nodes", expanding=True)))
 LOCK_CURRENT = CURRENT.order_by(connections.c.node_id).with_for_update()
 CONNECTED = (
     select(connections.c.node_id)
     .join(servers, servers.c.server_id == connections.c.server_id)
     .where(
-        connections.c.account_id == bindparam("account"),
-        connections.c.region == bindparam("in_region"),
+        *in_tenant(connections),
         connections.c.node_id.in_(bindparam("nodes", expanding=True)),
         servers.c.lease_until > bindparam("now"),
     )
@@ -87,7 +78,7 @@ DROP_CONNECTIONS = update(connections).where(connections.c.server_id == bindpara
 def connect(call: Call, arrivals: Sequence[Sent]) -> list[int]:
     """Batch entry: nodes opened their channels here, `(node_id, server_id, agent_version)`; returns their epochs."""
     nodes = [member.request[0] for member in arrivals]
-    scope = {"account": call.account, "in_region": call.region, "nodes": nodes}
+    scope = {**call.here, "nodes": nodes}
     known = {row.node_id: row.epoch for row in call.db.all(LOCK_CURRENT, **scope)}
     epochs = []
     for member in arrivals:
@@ -97,8 +88,7 @@ def connect(call: Call, arrivals: Sequence[Sent]) -> list[int]:
             call.db.run(
                 MOVE,
                 {
-                    "account": call.account,
-                    "in_region": call.region,
+                    **call.here,
                     "node": node_id,
                     "server": server_id,
                     "to_epoch": epoch,
@@ -126,10 +116,7 @@ def connect(call: Call, arrivals: Sequence[Sent]) -> list[int]:
 
 def leave(call: Call, departures: Sequence[Sent]) -> list[None]:
     """Batch entry: channels closed, `(node_id, epoch)`; a newer connection elsewhere is not touched."""
-    rows = [
-        {"account": call.account, "in_region": call.region, "node": member.request[0], "of_epoch": member.request[1]}
-        for member in departures
-    ]
+    rows = [{**call.here, "node": member.request[0], "of_epoch": member.request[1]} for member in departures]
     call.db.run(LEAVE, rows)
     return [None] * len(rows)
 
@@ -139,13 +126,13 @@ def connected(call: Call, node_ids: Sequence[str]) -> set[str]:
     found: set[str] = set()
     for first in range(0, len(node_ids), ASKED_AT_ONCE):
         some = node_ids[first : first + ASKED_AT_ONCE]
-        found.update(call.db.values(CONNECTED, account=call.account, in_region=call.region, nodes=some, now=call.now))
+        found.update(call.db.values(CONNECTED, **call.here, nodes=some, now=call.now))
     return found
 
 
 def forget(call: Call, node_id: str) -> None:
     """The node is deregistered: no connection of it counts any more."""
-    call.db.run(FORGET_NODE, {"account": call.account, "in_region": call.region, "node": node_id})
+    call.db.run(FORGET_NODE, {**call.here, "node": node_id})
 
 
 def renew(call: Call, request: tuple[str, str]) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import BigInteger, Column, Dialect, MetaData, String, Text
+from sqlalchemy import BigInteger, Column, ColumnElement, Dialect, MetaData, String, Table, Text, bindparam
 from sqlalchemy.types import TypeDecorator
 
 metadata = MetaData()
@@ -55,3 +55,13 @@ def microseconds(value: datetime) -> int:
 def tenant() -> tuple[Column[str], Column[str]]:
     """The two columns that lead every key: account and region."""
     return Column("account_id", String(12), primary_key=True), Column("region", String(32), primary_key=True)
+
+
+def in_tenant(table: Table) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """The conditions that a row is in the tenant of the call: `where(*in_tenant(table), …)`, run with `**call.here`."""
+    return table.c.account_id == bindparam("account"), table.c.region == bindparam("in_region")
+
+
+def same_tenant(one: Table, other: Table) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """The conditions that two tables' rows are in one tenant, for joins and subqueries."""
+    return one.c.account_id == other.c.account_id, one.c.region == other.c.region

@@ -23,7 +23,6 @@ from fleetward.server.kms.table import (
     Found,
     alias_arn,
     aliases,
-    here,
     marker,
     named_resource,
     page,
@@ -63,7 +62,7 @@ def _alias_and_keys(call: Call, request: Mapping[str, Any]) -> Iterable[Resource
 
 
 def _alias_and_key(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:
-    found = call.db.first(GET_ALIAS, **here(call), alias=request["AliasName"])
+    found = call.db.first(GET_ALIAS, **call.here, alias=request["AliasName"])
     key = () if found is None else (named_resource(call, found.key_id),)
     return (_alias(call, request), *key)
 
@@ -73,7 +72,7 @@ def create_alias(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Give a key a name that no other key of account and region has."""
     name = _require_own(request["AliasName"])
     found = _target(call, request)
-    if call.db.first(GET_ALIAS, **here(call), alias=name) is not None:
+    if call.db.first(GET_ALIAS, **call.here, alias=name) is not None:
         raise AlreadyExistsException(f"An alias with the name {alias_arn(call, name)} already exists")
     _require_room(call, found)
     row = {"name": name, "key_id": found.row.key_id, "created_at": call.now, "changed_at": call.now}
@@ -87,14 +86,14 @@ def update_alias(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     name = _existing(call, request)
     found = _target(call, request)
     _require_room(call, found)
-    call.db.run(POINT, {**here(call), "alias": name, "to_key": found.row.key_id, "now": call.now})
+    call.db.run(POINT, {**call.here, "alias": name, "to_key": found.row.key_id, "now": call.now})
     return {}
 
 
 @kms.operation("DeleteAlias", resources=_alias_and_key, resource_policies=True)
 def delete_alias(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Remove a name; the key stays."""
-    call.db.run(REMOVE, {**here(call), "alias": _existing(call, request)})
+    call.db.run(REMOVE, {**call.here, "alias": _existing(call, request)})
     return {}
 
 
@@ -103,7 +102,7 @@ def list_aliases(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Aliases in order of name, of one key or of all."""
     limit = request.get("Limit", PAGE)
     (after,) = marker("ListAliases", request) or [""]
-    values = {**here(call), "after": after, "most": limit + 1}
+    values = {**call.here, "after": after, "most": limit + 1}
     if "KeyId" in request:
         require_arn_here(call, request["KeyId"])
         key_id = search(call, request["KeyId"], by_alias=False).row.key_id
@@ -135,7 +134,7 @@ def _require_own(name: str) -> str:
 
 def _existing(call: Call, request: Mapping[str, Any]) -> str:
     name: str = request["AliasName"]
-    if name.startswith(MANAGED_PREFIX) or call.db.first(GET_ALIAS, **here(call), alias=name) is None:
+    if name.startswith(MANAGED_PREFIX) or call.db.first(GET_ALIAS, **call.here, alias=name) is None:
         raise NotFoundException(f"Alias {alias_arn(call, name)} is not found, or is not yours to change.")
     return name
 
@@ -147,5 +146,5 @@ def _target(call: Call, request: Mapping[str, Any]) -> Found:
 
 
 def _require_room(call: Call, found: Found) -> None:
-    if call.db.value(COUNT, **here(call), key=found.row.key_id) >= MOST_ALIASES:
+    if call.db.value(COUNT, **call.here, key=found.row.key_id) >= MOST_ALIASES:
         raise LimitExceededException(f"A key can have {MOST_ALIASES} aliases at most.")

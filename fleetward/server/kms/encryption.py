@@ -30,7 +30,6 @@ from fleetward.server.kms.keys import MANAGED, create_managed_key
 from fleetward.server.kms.table import (
     AWS,
     Found,
-    here,
     material_identity,
     materials,
     named_resource,
@@ -38,6 +37,7 @@ from fleetward.server.kms.table import (
     resource,
     search,
 )
+from fleetward.server.schema import in_tenant
 from fleetward.server.service import Resources
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -52,10 +52,7 @@ NO_SUCH_KEY = (
 )
 
 MATERIAL = select(materials.c.sealed, materials.c.material_id).where(
-    materials.c.account_id == bindparam("account"),
-    materials.c.region == bindparam("in_region"),
-    materials.c.key_id == bindparam("key"),
-    materials.c.number == bindparam("number"),
+    *in_tenant(materials), materials.c.key_id == bindparam("key"), materials.c.number == bindparam("number")
 )
 
 
@@ -309,7 +306,7 @@ def _decrypt(call: Call, found: Found, blob: bytes, context: Mapping[str, str]) 
 def _material(call: Call, found: Found, number: int) -> _Material | None:
     if number > found.row.material:
         return None
-    row = call.db.first(MATERIAL, **here(call), key=found.row.key_id, number=number)
+    row = call.db.first(MATERIAL, **call.here, key=found.row.key_id, number=number)
     if row is None:
         return None
     secret = call.keys.open(row.sealed, material_identity(call, found.row.key_id, number))

@@ -31,7 +31,6 @@ from fleetward.server.kms.table import (
     PAGE,
     Found,
     grants,
-    here,
     key_arn,
     marker,
     named_resource,
@@ -41,6 +40,7 @@ from fleetward.server.kms.table import (
     require_usable,
     search,
 )
+from fleetward.server.schema import in_tenant
 from fleetward.server.service import nobody_is_denied
 
 OPERATIONS = frozenset(
@@ -59,7 +59,7 @@ OPERATIONS = frozenset(
 """What a grant on a symmetric key can allow."""
 PRINCIPALS = ("GranteePrincipal", "GranteeServicePrincipal", "RetiringPrincipal", "RetiringServicePrincipal")
 
-_HERE = (grants.c.account_id == bindparam("account"), grants.c.region == bindparam("in_region"))
+_HERE = in_tenant(grants)
 _OF_KEY = (*_HERE, grants.c.key_id == bindparam("key"))
 ADD = insert(grants)
 NAMED = select(grants).where(*_OF_KEY, grants.c.name == bindparam("called"))
@@ -100,10 +100,10 @@ def create_grant(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     content = _content(request)
     _stop_dry_run(request)
     name = request.get("Name")
-    known = call.db.first(NAMED, **here(call), key=found.row.key_id, called=name) if name else None
+    known = call.db.first(NAMED, **call.here, key=found.row.key_id, called=name) if name else None
     if known is not None and known.content == content:
         return _answer(call, known.key_id, known.grant_id)
-    if call.db.value(COUNT, **here(call), key=found.row.key_id) >= MOST_GRANTS:
+    if call.db.value(COUNT, **call.here, key=found.row.key_id) >= MOST_GRANTS:
         raise LimitExceededException(f"A key can have {MOST_GRANTS} grants at most.")
     grant_id = call.new_hex("", 64)
     row = {
@@ -130,7 +130,7 @@ def list_grants(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     (after,) = marker("ListGrants", request) or [""]
     rows = [
         row
-        for row in call.db.all(LIST, **here(call), key=found.row.key_id, after=after, most=MOST_GRANTS)
+        for row in call.db.all(LIST, **call.here, key=found.row.key_id, after=after, most=MOST_GRANTS)
         if wanted.items() <= row.content.items()
     ]
     shown, more = page("ListGrants", rows[: limit + 1], limit, lambda row: [row.grant_id])
@@ -148,7 +148,7 @@ def list_retirable_grants(call: Call, request: Mapping[str, Any]) -> dict[str, A
         call.authorize("kms:ListRetirableGrants", ANY[0])
     limit = request.get("Limit", PAGE)
     (after,) = marker("ListRetirableGrants", request) or [""]
-    rows = call.db.all(RETIRABLE, **here(call), by=retiring, after=after, most=limit + 1)
+    rows = call.db.all(RETIRABLE, **call.here, by=retiring, after=after, most=limit + 1)
     shown, more = page("ListRetirableGrants", rows, limit, lambda row: [row.grant_id])
     return {"Grants": [_shape(call, row) for row in shown], **more}
 
@@ -160,7 +160,7 @@ def revoke_grant(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     require_kept(found)
     row = _grant(call, found, request["GrantId"])
     _stop_dry_run(request)
-    call.db.run(REMOVE, {**here(call), "grant": row.grant_id})
+    call.db.run(REMOVE, {**call.here, "grant": row.grant_id})
     return {}
 
 
@@ -177,7 +177,7 @@ def retire_grant(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     require_kept(found)
     row = _grant(call, found, grant_id)
     _stop_dry_run(request)
-    call.db.run(REMOVE, {**here(call), "grant": row.grant_id})
+    call.db.run(REMOVE, {**call.here, "grant": row.grant_id})
     return {}
 
 
@@ -214,7 +214,7 @@ def _content(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _grant(call: Call, found: Found, grant_id: str) -> Row[Any]:
-    row = call.db.first(GET, **here(call), grant=grant_id)
+    row = call.db.first(GET, **call.here, grant=grant_id)
     if row is None or row.key_id != found.row.key_id:
         if not grant_id.isalnum():
             raise InvalidGrantIdException(f"{grant_id!r} is not the id of a grant.")

@@ -35,7 +35,6 @@ from fleetward.server.kms.table import (
     Found,
     aliases,
     grants,
-    here,
     key_arn,
     keys,
     marker,
@@ -48,6 +47,7 @@ from fleetward.server.kms.table import (
     search_managed,
 )
 from fleetward.server.kms.tags import tag_mapping, tags_asked_for
+from fleetward.server.schema import in_tenant
 
 MANAGED = ("alias/aws/ssm", "alias/aws/s3")
 """Aliases of the keys that services use when they are told none; they are there from the server's start."""
@@ -71,21 +71,9 @@ DELETED = (
     .limit(DELETED_AT_ONCE)
 )
 DELETE_KEY = delete(keys).where(*THIS_KEY)
-DELETE_MATERIALS = delete(materials).where(
-    materials.c.account_id == bindparam("account"),
-    materials.c.region == bindparam("in_region"),
-    materials.c.key_id == bindparam("key"),
-)
-DELETE_ALIASES = delete(aliases).where(
-    aliases.c.account_id == bindparam("account"),
-    aliases.c.region == bindparam("in_region"),
-    aliases.c.key_id == bindparam("key"),
-)
-DELETE_GRANTS = delete(grants).where(
-    grants.c.account_id == bindparam("account"),
-    grants.c.region == bindparam("in_region"),
-    grants.c.key_id == bindparam("key"),
-)
+DELETE_MATERIALS = delete(materials).where(*in_tenant(materials), materials.c.key_id == bindparam("key"))
+DELETE_ALIASES = delete(aliases).where(*in_tenant(aliases), aliases.c.key_id == bindparam("key"))
+DELETE_GRANTS = delete(grants).where(*in_tenant(grants), grants.c.key_id == bindparam("key"))
 
 
 @kms.operation("CreateKey", conditions=tags_asked_for)
@@ -115,7 +103,7 @@ def list_keys(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Every key of account and region in order of id, AWS-managed ones among them."""
     limit = request.get("Limit", PAGE)
     (after,) = marker("ListKeys", request) or [""]
-    rows = call.db.all(LIST, **here(call), after=after, most=limit + 1)
+    rows = call.db.all(LIST, **call.here, after=after, most=limit + 1)
     shown, more = page("ListKeys", rows, limit, lambda row: [row.key_id])
     listed = [{"KeyId": row.key_id, "KeyArn": key_arn(call, row.key_id)} for row in shown]
     return {"Keys": listed, **more}
@@ -126,7 +114,7 @@ def update_key_description(call: Call, request: Mapping[str, Any]) -> dict[str, 
     """Say something else of a key."""
     found = search_managed(call, request["KeyId"])
     require_kept(found)
-    call.db.run(SET_DESCRIPTION, {**here(call), "key": found.row.key_id, "text": request["Description"]})
+    call.db.run(SET_DESCRIPTION, {**call.here, "key": found.row.key_id, "text": request["Description"]})
     return {}
 
 
@@ -163,7 +151,7 @@ def schedule_key_deletion(call: Call, request: Mapping[str, Any]) -> dict[str, A
     found = search_managed(call, request["KeyId"])
     require_kept(found)
     at = call.now + timedelta(days=days)
-    call.db.run(SET_STATE, {**here(call), "key": found.row.key_id, "to_state": PENDING_DELETION, "at": at})
+    call.db.run(SET_STATE, {**call.here, "key": found.row.key_id, "to_state": PENDING_DELETION, "at": at})
     return {"KeyId": found.arn, "DeletionDate": at, "KeyState": PENDING_DELETION, "PendingWindowInDays": days}
 
 
@@ -180,8 +168,8 @@ def cancel_key_deletion(call: Call, request: Mapping[str, Any]) -> dict[str, Any
 @kms.timer(every=timedelta(minutes=1), due=DUE_DELETIONS)
 def delete_due(call: Call) -> bool:
     """Delete the keys whose wait is over, with material, aliases and grants; whether there may be more."""
-    gone = call.db.values(DELETED, **here(call), now=call.now)
-    which = [{**here(call), "key": key_id} for key_id in gone]
+    gone = call.db.values(DELETED, **call.here, now=call.now)
+    which = [{**call.here, "key": key_id} for key_id in gone]
     for statement in (DELETE_GRANTS, DELETE_ALIASES, DELETE_MATERIALS, DELETE_KEY):
         call.db.run(statement, which)
     return len(gone) == DELETED_AT_ONCE
@@ -240,7 +228,7 @@ def create_managed_keys(call: Call) -> None:
 
 def create_managed_key(call: Call, alias: str) -> None:
     """One AWS-managed key, unless it exists."""
-    if call.db.first(GET_ALIAS, **here(call), alias=alias) is not None:
+    if call.db.first(GET_ALIAS, **call.here, alias=alias) is not None:
         return
     service = alias.removeprefix(MANAGED_PREFIX)
     key_id = call.new_id()
@@ -285,7 +273,7 @@ def _lasting(call: Call) -> dict[str, Any]:
 def describe(call: Call, found: Found) -> dict[str, Any]:
     """KeyMetadata of a key."""
     row = found.row
-    current = call.db.value(MATERIAL_ID, **here(call), key=row.key_id, number=row.material)
+    current = call.db.value(MATERIAL_ID, **call.here, key=row.key_id, number=row.material)
     shown = {
         "AWSAccountId": call.account,
         "KeyId": row.key_id,
@@ -308,15 +296,12 @@ def describe(call: Call, found: Found) -> dict[str, Any]:
 
 
 MATERIAL_ID = select(materials.c.material_id).where(
-    materials.c.account_id == bindparam("account"),
-    materials.c.region == bindparam("in_region"),
-    materials.c.key_id == bindparam("key"),
-    materials.c.number == bindparam("number"),
+    *in_tenant(materials), materials.c.key_id == bindparam("key"), materials.c.number == bindparam("number")
 )
 
 
 def _set_state(call: Call, found: Found, state: str) -> None:
-    call.db.run(SET_STATE, {**here(call), "key": found.row.key_id, "to_state": state, "at": None})
+    call.db.run(SET_STATE, {**call.here, "key": found.row.key_id, "to_state": state, "at": None})
 
 
 def _require_symmetric(request: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from fleetward.server.call import Call
 from fleetward.server.kms import kms
 from fleetward.server.kms.errors import NotFoundException
 from fleetward.server.kms.keys import require_policy
-from fleetward.server.kms.table import THIS_KEY, here, keys, marker, of_key, page, require_kept, search, search_managed
+from fleetward.server.kms.table import THIS_KEY, keys, marker, of_key, page, require_kept, search, search_managed
 
 NAME = "default"
 SET_POLICY = update(keys).where(*THIS_KEY).values(policy=bindparam("text"))
@@ -30,7 +30,7 @@ def put_key_policy(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     _require_name(request)
     policy, lockout_is_fine = request["Policy"], request.get("BypassPolicyLockoutSafetyCheck", False)
     require_policy(call, policy, lockout_is_fine=lockout_is_fine)
-    call.db.run(SET_POLICY, {**here(call), "key": found.row.key_id, "text": policy})
+    call.db.run(SET_POLICY, {**call.here, "key": found.row.key_id, "text": policy})
     return {}
 
 

@@ -18,7 +18,6 @@ from fleetward.server.kms.table import (
     PAGE,
     PENDING_DELETION,
     THIS_KEY,
-    here,
     keys,
     marker,
     materials,
@@ -28,6 +27,7 @@ from fleetward.server.kms.table import (
     search,
     search_managed,
 )
+from fleetward.server.schema import in_tenant
 
 YEAR = 365
 MOST_ON_DEMAND = 25
@@ -48,11 +48,7 @@ DUE = (
     .limit(AT_ONCE)
     .with_for_update()
 )
-_OF_KEY = (
-    materials.c.account_id == bindparam("account"),
-    materials.c.region == bindparam("in_region"),
-    materials.c.key_id == bindparam("key"),
-)
+_OF_KEY = (*in_tenant(materials), materials.c.key_id == bindparam("key"))
 COUNT_ON_DEMAND = select(func.count()).select_from(materials).where(*_OF_KEY, materials.c.rotation == "ON_DEMAND")
 LIST = (
     select(materials)
@@ -73,7 +69,7 @@ def enable_key_rotation(call: Call, request: Mapping[str, Any]) -> dict[str, Any
     require_usable(found)
     days = request.get("RotationPeriodInDays", YEAR)
     at = call.now + timedelta(days=days)
-    call.db.run(SET_ROTATION, {**here(call), "key": found.row.key_id, "days": days, "at": at})
+    call.db.run(SET_ROTATION, {**call.here, "key": found.row.key_id, "days": days, "at": at})
     return {}
 
 
@@ -82,7 +78,7 @@ def disable_key_rotation(call: Call, request: Mapping[str, Any]) -> dict[str, An
     """Let a key keep its material."""
     found = search_managed(call, request["KeyId"])
     require_usable(found)
-    call.db.run(SET_ROTATION, {**here(call), "key": found.row.key_id, "days": None, "at": None})
+    call.db.run(SET_ROTATION, {**call.here, "key": found.row.key_id, "days": None, "at": None})
     return {}
 
 
@@ -106,7 +102,7 @@ def rotate_key_on_demand(call: Call, request: Mapping[str, Any]) -> dict[str, An
     """Give a key new material now; the dates of its own rotation stay."""
     found = search_managed(call, request["KeyId"])
     require_usable(found)
-    if call.db.value(COUNT_ON_DEMAND, **here(call), key=found.row.key_id) >= MOST_ON_DEMAND:
+    if call.db.value(COUNT_ON_DEMAND, **call.here, key=found.row.key_id) >= MOST_ON_DEMAND:
         raise LimitExceededException(f"A key can be rotated on demand {MOST_ON_DEMAND} times.")
     _rotate(call, found.row.key_id, found.row.material, "ON_DEMAND")
     return {"KeyId": found.arn}
@@ -119,7 +115,7 @@ def list_key_rotations(call: Call, request: Mapping[str, Any]) -> dict[str, Any]
     everything = request.get("IncludeKeyMaterial") == "ALL_KEY_MATERIAL"
     limit = request.get("Limit", PAGE)
     (after,) = marker("ListKeyRotations", request) or [0 if everything else 1]
-    rows = call.db.all(LIST, **here(call), key=found.row.key_id, after=after, most=limit + 1)
+    rows = call.db.all(LIST, **call.here, key=found.row.key_id, after=after, most=limit + 1)
     shown, more = page("ListKeyRotations", rows, limit, lambda row: [row.number])
     listed = []
     for row in shown:
@@ -135,11 +131,11 @@ def list_key_rotations(call: Call, request: Mapping[str, Any]) -> dict[str, Any]
 @kms.timer(every=timedelta(minutes=10), due=DUE_TENANTS)
 def rotate_due(call: Call) -> bool:
     """Rotate the keys whose day has come; one that was disabled meanwhile is rotated once, when it is enabled."""
-    rows = call.db.all(DUE, **here(call), now=call.now)
+    rows = call.db.all(DUE, **call.here, now=call.now)
     for row in rows:
         _rotate(call, row.key_id, row.material, "AUTOMATIC")
         at = _next(row.rotates_at, row.rotation_days, call.now)
-        call.db.run(SET_ROTATION, {**here(call), "key": row.key_id, "days": row.rotation_days, "at": at})
+        call.db.run(SET_ROTATION, {**call.here, "key": row.key_id, "days": row.rotation_days, "at": at})
     return len(rows) == AT_ONCE
 
 
@@ -150,4 +146,4 @@ def _next(due: datetime, days: int, now: datetime) -> datetime:
 
 def _rotate(call: Call, key_id: str, current: int, kind: str) -> None:
     add_material(call, key_id, current + 1, kind)
-    call.db.run(SET_MATERIAL, {**here(call), "key": key_id, "number": current + 1})
+    call.db.run(SET_MATERIAL, {**call.here, "key": key_id, "number": current + 1})

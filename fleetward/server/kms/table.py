@@ -23,7 +23,7 @@ from fleetward.server.kms.errors import (
     NotFoundException,
 )
 from fleetward.server.kms.policy_texts import compiled_policy
-from fleetward.server.schema import Json, UtcDateTime, metadata, tenant
+from fleetward.server.schema import Json, UtcDateTime, in_tenant, metadata, tenant
 
 ENABLED, DISABLED, PENDING_DELETION = "Enabled", "Disabled", "PendingDeletion"
 CUSTOMER, AWS = "CUSTOMER", "AWS"
@@ -88,20 +88,16 @@ grants = Table(
 
 SEALED = (SealedColumn(materials, "sealed", lambda row: material_identity(row, row.key_id, row.number)),)
 
-KEY_HERE = (keys.c.account_id == bindparam("account"), keys.c.region == bindparam("in_region"))
+KEY_HERE = in_tenant(keys)
 THIS_KEY = (*KEY_HERE, keys.c.key_id == bindparam("key"))
 GET_KEY = select(keys).where(*THIS_KEY)
 LOCK_KEY = GET_KEY.with_for_update()
-ALIAS_HERE = (aliases.c.account_id == bindparam("account"), aliases.c.region == bindparam("in_region"))
+ALIAS_HERE = in_tenant(aliases)
 GET_ALIAS = select(aliases).where(*ALIAS_HERE, aliases.c.name == bindparam("alias"))
 ALIASES_OF = select(aliases.c.name).where(*ALIAS_HERE, aliases.c.key_id == bindparam("key")).order_by(aliases.c.name)
 GRANTS_OF = (
     select(grants.c.grant_id, grants.c.content)
-    .where(
-        grants.c.account_id == bindparam("account"),
-        grants.c.region == bindparam("in_region"),
-        grants.c.key_id == bindparam("key"),
-    )
+    .where(*in_tenant(grants), grants.c.key_id == bindparam("key"))
     .order_by(grants.c.grant_id)
 )
 
@@ -123,11 +119,6 @@ def material_identity(tenant: Any, key_id: str, number: int) -> str:
     return f"kms-material/{account}/{tenant.region}/{key_id}/{number}"
 
 
-def here(call: Call) -> dict[str, str]:
-    """Account and region as statements want them."""
-    return {"account": call.account, "in_region": call.region}
-
-
 def key_arn(call: Call, key_id: str) -> str:
     """A key's ARN."""
     return call.arn(f"key/{key_id}", service="kms")
@@ -145,11 +136,11 @@ def search(call: Call, named: str, *, lock: bool = False, by_alias: bool = True)
     if name.startswith("alias/"):
         if not by_alias:
             raise NotFoundException(f"Invalid keyId {named[:300]!r}: an alias is not allowed here; give the key's id.")
-        found = call.db.first(GET_ALIAS, **here(call), alias=name)
+        found = call.db.first(GET_ALIAS, **call.here, alias=name)
         if found is None:
             raise NotFoundException(f"Alias {alias_arn(call, name)} is not found.")
         alias, name = name, found.key_id
-    row = call.db.first(LOCK_KEY if lock else GET_KEY, **here(call), key=name)
+    row = call.db.first(LOCK_KEY if lock else GET_KEY, **call.here, key=name)
     if row is None:
         raise NotFoundException(f"Key '{key_arn(call, name)}' does not exist")
     return Found(row, key_arn(call, name), alias)
@@ -194,7 +185,7 @@ def require_arn_here(call: Call, named: str) -> None:
 
 def resource(call: Call, found: Found, conditions: Conditions | None = None) -> Resource:
     """What IAM decides on: the key with its tags, its policy together with its grants, and the condition keys."""
-    granted = [(row.grant_id, row.content) for row in call.db.all(GRANTS_OF, **here(call), key=found.row.key_id)]
+    granted = [(row.grant_id, row.content) for row in call.db.all(GRANTS_OF, **call.here, key=found.row.key_id)]
     policy = compiled_policy(found.row.policy, granted)
     given: dict[str, str | Sequence[str]] = {
         "kms:CallerAccount": call.caller.account,
@@ -202,7 +193,7 @@ def resource(call: Call, found: Found, conditions: Conditions | None = None) -> 
         "kms:KeyUsage": "ENCRYPT_DECRYPT",
         "kms:KeyOrigin": "AWS_KMS",
         "kms:MultiRegion": "false",
-        "kms:ResourceAliases": call.db.values(ALIASES_OF, **here(call), key=found.row.key_id),
+        "kms:ResourceAliases": call.db.values(ALIASES_OF, **call.here, key=found.row.key_id),
         **(conditions or {}),
     }
     if found.alias:

@@ -14,7 +14,6 @@ from fleetward.server.kms.errors import LimitExceededException, TagException
 from fleetward.server.kms.table import (
     THIS_KEY,
     Found,
-    here,
     keys,
     marker,
     of_key,
@@ -56,7 +55,7 @@ def tag_resource(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**found.row.tags, **tag_mapping(request["Tags"])}
     if len(merged) > MOST_TAGS:
         raise LimitExceededException(f"A key can have {MOST_TAGS} tags at most; this one would have {len(merged)}.")
-    call.db.run(SET_TAGS, {**here(call), "key": found.row.key_id, "content": merged})
+    call.db.run(SET_TAGS, {**call.here, "key": found.row.key_id, "content": merged})
     return {}
 
 
@@ -65,7 +64,7 @@ def untag_resource(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Remove tags of a key; those that are not there change nothing."""
     found = _changeable(call, request)
     kept = {key: value for key, value in found.row.tags.items() if key not in request["TagKeys"]}
-    call.db.run(SET_TAGS, {**here(call), "key": found.row.key_id, "content": kept})
+    call.db.run(SET_TAGS, {**call.here, "key": found.row.key_id, "content": kept})
     return {}
 
 

@@ -22,7 +22,6 @@ from fleetward.server.logs.table import (
     group_arn,
     group_resource,
     groups,
-    here,
     milliseconds,
     name_of,
     of_group,
@@ -57,7 +56,7 @@ def create_log_group(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     name, tags = request["logGroupName"], request.get("tags", {})
     if tags:
         call.authorize("logs:TagResource", group_resource(call, name, ""), tags_of("tags")(call, request))
-    if call.db.first(GET_GROUP, **here(call), group=name) is not None:
+    if call.db.first(GET_GROUP, **call.here, group=name) is not None:
         raise ResourceAlreadyExistsException(f"The specified log group already exists: {name}")
     add_group(call, name, log_class, tags, protected=request.get("deletionProtectionEnabled", False))
     return {}
@@ -93,7 +92,7 @@ def delete_log_group(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     row = find_group(call, request["logGroupName"], lock=True)
     if row.protected:
         raise ValidationException(f"The log group {row.name} is protected from deletion; lift the protection first.")
-    call.db.run(REMOVE, {**here(call), "group": row.name})
+    call.db.run(REMOVE, {**call.here, "group": row.name})
     remove_later(call, row.group_id)
     return {}
 
@@ -110,7 +109,7 @@ def describe_log_groups(call: Call, request: Mapping[str, Any]) -> dict[str, Any
         raise InvalidParameterException("Give either logGroupNamePrefix or logGroupNamePattern.")
     if "logGroupIdentifiers" in request:
         named = sorted({name_of(call, each) for each in request["logGroupIdentifiers"]})
-        found = [call.db.first(GET_GROUP, **here(call), group=name) for name in named]
+        found = [call.db.first(GET_GROUP, **call.here, group=name) for name in named]
         return {"logGroups": [_shape(call, row) for row in found if row is not None]}
     limit = request.get("limit", PAGE)
     (behind,) = after("DescribeLogGroups", request) or [""]
@@ -121,7 +120,7 @@ def describe_log_groups(call: Call, request: Mapping[str, Any]) -> dict[str, Any
 
 
 def _chosen(call: Call, behind: str, most: int, prefix: str | None, text: str | None) -> Sequence[Row[Any]]:
-    values = {**here(call), "behind": behind, "most": most}
+    values = {**call.here, "behind": behind, "most": most}
     if prefix:
         return call.db.all(LIST_PREFIX, **values, text=prefix, length=len(prefix))
     return call.db.all(LIST_CONTAINING, **values, text=text) if text else call.db.all(LIST, **values)
@@ -140,7 +139,7 @@ def list_log_groups(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     statement = _ALL.limit(limit + 1)
     if "logGroupNamePattern" in request:
         statement = statement.where(or_(*map(_holds, request["logGroupNamePattern"].split("|"))))
-    rows = call.db.all(statement, **here(call), behind=behind)
+    rows = call.db.all(statement, **call.here, behind=behind)
     shown, more = page("ListLogGroups", rows, limit, lambda row: [row.name])
     wanted = request.get("logGroupClass")
     listed = [
@@ -162,7 +161,7 @@ def put_log_group_deletion_protection(call: Call, request: Mapping[str, Any]) ->
     """Refuse to delete a group from now on, or no longer."""
     name = name_of(call, request["logGroupIdentifier"])
     find_group(call, name, lock=True)
-    call.db.run(SET_PROTECTION, {**here(call), "group": name, "on": request["deletionProtectionEnabled"]})
+    call.db.run(SET_PROTECTION, {**call.here, "group": name, "on": request["deletionProtectionEnabled"]})
     return {}
 
 
@@ -173,7 +172,7 @@ def put_retention_policy(call: Call, request: Mapping[str, Any]) -> dict[str, An
     if days not in KEPT_DAYS:
         raise InvalidParameterException(f"retentionInDays must be one of {', '.join(map(str, KEPT_DAYS))}; not {days}.")
     row = find_group(call, request["logGroupName"], lock=True)
-    call.db.run(SET_RETENTION, {**here(call), "group": row.name, "days": days, "at": call.now})
+    call.db.run(SET_RETENTION, {**call.here, "group": row.name, "days": days, "at": call.now})
     return {}
 
 
@@ -181,7 +180,7 @@ def put_retention_policy(call: Call, request: Mapping[str, Any]) -> dict[str, An
 def delete_retention_policy(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Keep events for ever."""
     row = find_group(call, request["logGroupName"], lock=True)
-    call.db.run(SET_RETENTION, {**here(call), "group": row.name, "days": None, "at": None})
+    call.db.run(SET_RETENTION, {**call.here, "group": row.name, "days": None, "at": None})
     return {}
 
 

@@ -31,13 +31,13 @@ from fleetward.server.logs.table import (
     blocks,
     find_group,
     find_stream,
-    here,
     milliseconds,
     named_group,
     of_group,
     of_stream,
     streams,
 )
+from fleetward.server.schema import in_tenant, same_tenant
 
 MOST_EVENTS = 10_000
 LARGEST_PAGE_BYTES = 1_048_576
@@ -48,10 +48,9 @@ LONGEST_SEARCH = 1.0
 FOREVER = 2**53
 
 _TOKEN = re.compile(r"([fb])/(\d{16})(\d{16})(\d{8})(\d{6})")
-_HERE = (blocks.c.account_id == bindparam("account"), blocks.c.region == bindparam("in_region"))
+_HERE = in_tenant(blocks)
 _OF_STREAM = (
-    streams.c.account_id == blocks.c.account_id,
-    streams.c.region == blocks.c.region,
+    *same_tenant(streams, blocks),
     streams.c.stream_id == blocks.c.stream_id,
     streams.c.group_id == blocks.c.group_id,
 )
@@ -116,7 +115,7 @@ def get_log_events(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     way, place = _read_token(request.get("nextToken"))
     if not way:
         way, place = ("f", FIRST) if request.get("startFromHead") else ("b", LAST)
-    values = {**here(call), "one": stream.stream_id}
+    values = {**call.here, "one": stream.stream_id}
     if way == "f":
         place = max(place, Place(start - 1, LAST.block, LAST.number))
         events = forward(_fetch(call, ONE_FORWARD, values, place.at), place, end)
@@ -226,7 +225,7 @@ def _streams_wanted(
     names, prefix = request.get("logStreamNames"), request.get("logStreamNamePrefix")
     if names and prefix:
         raise InvalidParameterException("Give either logStreamNames or logStreamNamePrefix.")
-    values: dict[str, Any] = {**here(call), "of_group": group_id}
+    values: dict[str, Any] = {**call.here, "of_group": group_id}
     if prefix:
         return {**values, "prefix": prefix, "length": len(prefix)}, (PREFIX_FORWARD, PREFIX_BACKWARD)
     if names:

@@ -20,7 +20,6 @@ from fleetward.server.logs.table import (
     find_stream,
     group_arn,
     groups,
-    here,
     milliseconds,
     named_group,
     of_group,
@@ -28,6 +27,7 @@ from fleetward.server.logs.table import (
     page,
     streams,
 )
+from fleetward.server.schema import in_tenant
 
 PAGE = 50
 SEQUENCE_TOKEN = "49" + "0" * 54
@@ -37,11 +37,7 @@ ADD = insert(streams)
 REMOVE = delete(streams).where(*THIS_STREAM)
 TAKE_BYTES = (
     update(groups)
-    .where(
-        groups.c.account_id == bindparam("account"),
-        groups.c.region == bindparam("in_region"),
-        groups.c.name == bindparam("group"),
-    )
+    .where(*in_tenant(groups), groups.c.name == bindparam("group"))
     .values(stored_bytes=groups.c.stored_bytes - bindparam("size"))
 )
 _IN_PREFIX = func.substr(streams.c.name, 1, bindparam("length")) == bindparam("prefix")
@@ -70,7 +66,7 @@ def create_log_stream(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Make an empty stream."""
     group = find_group(call, request["logGroupName"], lock=True)
     name = request["logStreamName"]
-    if call.db.first(GET_STREAM, **here(call), of_group=group.group_id, stream=name) is not None:
+    if call.db.first(GET_STREAM, **call.here, of_group=group.group_id, stream=name) is not None:
         raise ResourceAlreadyExistsException(f"The specified log stream already exists: {name}")
     add_stream(call, group, name)
     return {}
@@ -96,8 +92,8 @@ def delete_log_stream(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Remove a stream with its events; their rows go little by little afterwards."""
     group = find_group(call, request["logGroupName"], lock=True)
     stream = find_stream(call, group, request["logStreamName"])
-    call.db.run(REMOVE, {**here(call), "of_group": group.group_id, "stream": stream.name})
-    call.db.run(TAKE_BYTES, {**here(call), "group": group.name, "size": stream.stored_bytes})
+    call.db.run(REMOVE, {**call.here, "of_group": group.group_id, "stream": stream.name})
+    call.db.run(TAKE_BYTES, {**call.here, "group": group.name, "size": stream.stored_bytes})
     remove_later(call, group.group_id, stream.stream_id)
     return {}
 
@@ -114,7 +110,7 @@ def describe_log_streams(call: Call, request: Mapping[str, Any]) -> dict[str, An
     limit = request.get("limit", PAGE)
     operation = f"DescribeLogStreams {request.get('orderBy')} {down}"
     behind = after(operation, request)
-    values: dict[str, Any] = {**here(call), "of_group": group.group_id, "most": limit + 1}
+    values: dict[str, Any] = {**call.here, "of_group": group.group_id, "most": limit + 1}
     if by_event:
         at, name_behind = behind or [-2, ""]
         statement = BY_EVENT if not down else BY_EVENT_DOWN_BEHIND if behind else BY_EVENT_DOWN

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 from fleetward.server import paging
 from fleetward.server.call import Call, Resource
 from fleetward.server.logs.errors import InvalidParameterException, ResourceNotFoundException
-from fleetward.server.schema import Json, UtcDateTime, metadata, tenant
+from fleetward.server.schema import Json, UtcDateTime, in_tenant, metadata, tenant
 
 DAY = 24 * 60 * 60 * 1000
 """Milliseconds; all times of this service are milliseconds since 1970."""
@@ -68,29 +68,16 @@ blocks = Table(
     Index("logs_blocks_stream_last", "account_id", "region", "stream_id", "last_at", "block"),
 )
 
-GROUP_HERE = (groups.c.account_id == bindparam("account"), groups.c.region == bindparam("in_region"))
+GROUP_HERE = in_tenant(groups)
 THIS_GROUP = (*GROUP_HERE, groups.c.name == bindparam("group"))
 GET_GROUP = select(groups).where(*THIS_GROUP)
 LOCK_GROUP = GET_GROUP.with_for_update()
-STREAM_OF_GROUP = (
-    streams.c.account_id == bindparam("account"),
-    streams.c.region == bindparam("in_region"),
-    streams.c.group_id == bindparam("of_group"),
-)
+STREAM_OF_GROUP = (*in_tenant(streams), streams.c.group_id == bindparam("of_group"))
 THIS_STREAM = (*STREAM_OF_GROUP, streams.c.name == bindparam("stream"))
 GET_STREAM = select(streams).where(*THIS_STREAM)
-BLOCK_OF_GROUP = (
-    blocks.c.account_id == bindparam("account"),
-    blocks.c.region == bindparam("in_region"),
-    blocks.c.group_id == bindparam("of_group"),
-)
+BLOCK_OF_GROUP = (*in_tenant(blocks), blocks.c.group_id == bindparam("of_group"))
 
 _ARN = re.compile(r"arn:aws:logs:([a-z0-9-]{1,32}):([0-9]{12}):log-group:([.\-_/#A-Za-z0-9]{1,512})(:\*)?")
-
-
-def here(call: Call) -> dict[str, str]:
-    """Account and region as statements want them."""
-    return {"account": call.account, "in_region": call.region}
 
 
 def milliseconds(call: Call) -> int:
@@ -105,7 +92,7 @@ def group_arn(call: Call, name: str) -> str:
 
 def find_group(call: Call, name: str, *, lock: bool = False) -> Row[Any]:
     """A group by name; ResourceNotFoundException."""
-    row = call.db.first(LOCK_GROUP if lock else GET_GROUP, **here(call), group=name)
+    row = call.db.first(LOCK_GROUP if lock else GET_GROUP, **call.here, group=name)
     if row is None:
         raise ResourceNotFoundException(f"The specified log group does not exist: {name}")
     return row
@@ -113,7 +100,7 @@ def find_group(call: Call, name: str, *, lock: bool = False) -> Row[Any]:
 
 def find_stream(call: Call, group: Row[Any], name: str) -> Row[Any]:
     """A stream of a group by name; ResourceNotFoundException."""
-    row = call.db.first(GET_STREAM, **here(call), of_group=group.group_id, stream=name)
+    row = call.db.first(GET_STREAM, **call.here, of_group=group.group_id, stream=name)
     if row is None:
         raise ResourceNotFoundException(f"The specified log stream does not exist: {name}")
     return row
@@ -149,7 +136,7 @@ def of_group(call: Call, request: Mapping[str, Any]) -> Sequence[Resource]:
 
 def group_resource(call: Call, name: str, suffix: str = ":*") -> Resource:
     """A group as a resource, with its tags."""
-    row = call.db.first(GET_GROUP, **here(call), group=name)
+    row = call.db.first(GET_GROUP, **call.here, group=name)
     return Resource(group_arn(call, name) + suffix, row.tags if row is not None else None)
 
 

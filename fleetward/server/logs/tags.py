@@ -14,7 +14,7 @@ from fleetward.server.logs.errors import (
     InvalidParameterException,
     TooManyTagsException,
 )
-from fleetward.server.logs.table import THIS_GROUP, find_group, group_resource, groups, here, name_of
+from fleetward.server.logs.table import THIS_GROUP, find_group, group_resource, groups, name_of
 from fleetward.server.schema import Json
 
 MOST_TAGS = 50
@@ -90,10 +90,10 @@ def _add(
     merged = {**row.tags, **tags}
     if len(merged) > MOST_TAGS:
         raise too_many(f"A log group can have {MOST_TAGS} tags at most; this one would have {len(merged)}.")
-    call.db.run(SET_TAGS, {**here(call), "group": name, "content": merged})
+    call.db.run(SET_TAGS, {**call.here, "group": name, "content": merged})
 
 
 def _take(call: Call, name: str, keys: Sequence[str]) -> None:
     row = find_group(call, name, lock=True)
     kept = {key: value for key, value in row.tags.items() if key not in keys}
-    call.db.run(SET_TAGS, {**here(call), "group": name, "content": kept})
+    call.db.run(SET_TAGS, {**call.here, "group": name, "content": kept})

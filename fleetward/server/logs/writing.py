@@ -24,7 +24,6 @@ from fleetward.server.logs.table import (
     find_group,
     find_stream,
     groups,
-    here,
     milliseconds,
     of_stream,
     streams,
@@ -80,10 +79,10 @@ def append(call: Call, group: str, stream: str, events: Sequence[tuple[int, str]
     decided whether it may be.
     """
     _require_small(events)
-    if call.db.first(GET_GROUP, **here(call), group=group) is None:
+    if call.db.first(GET_GROUP, **call.here, group=group) is None:
         add_group(call, group)
     row = find_group(call, group, lock=True)
-    if call.db.first(GET_STREAM, **here(call), of_group=row.group_id, stream=stream) is None:
+    if call.db.first(GET_STREAM, **call.here, of_group=row.group_id, stream=stream) is None:
         add_stream(call, row, stream)
     readable = ((at, message.encode("utf-8", "replace").decode()) for at, message in events if message)
     ordered = sorted(readable, key=lambda event: event[0])
@@ -138,8 +137,8 @@ def _store(call: Call, group: Row[Any], stream: Row[Any], events: Sequence[tuple
     call.db.run(ADD_BLOCKS, rows)
     size = sum(block.size_bytes for block in packed)
     newest = group.last_block + len(packed)
-    call.db.run(COUNT_GROUP, {**here(call), "group": group.name, "size": size, "newest": newest})
+    call.db.run(COUNT_GROUP, {**call.here, "group": group.name, "size": size, "newest": newest})
     known = stream.first_event_at != -1
     first = min(stream.first_event_at, events[0][0]) if known else events[0][0]
     counted = {"size": size, "first": first, "last": max(stream.last_event_at, events[-1][0]), "now": now}
-    call.db.run(COUNT_STREAM, {**here(call), "of_group": group.group_id, "stream": stream.name, **counted})
+    call.db.run(COUNT_STREAM, {**call.here, "of_group": group.group_id, "stream": stream.name, **counted})

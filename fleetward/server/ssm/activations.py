@@ -16,7 +16,7 @@ from fleetward.server.call import Call
 from fleetward.server.errors import ValidationException
 from fleetward.server.iam import context as keys_of
 from fleetward.server.keys import token_hash
-from fleetward.server.schema import Json, UtcDateTime, metadata, tenant
+from fleetward.server.schema import Json, UtcDateTime, in_tenant, metadata, tenant
 from fleetward.server.service import nobody_is_denied
 from fleetward.server.ssm import nodes, ssm, tags
 from fleetward.server.ssm.errors import InvalidActivation, InvalidActivationId, InvalidFilter
@@ -46,7 +46,7 @@ activations = Table(
     Index("activations_created", "account_id", "region", "created_at", "activation_id"),
 )
 
-_HERE = (activations.c.account_id == bindparam("account"), activations.c.region == bindparam("in_region"))
+_HERE = in_tenant(activations)
 _THIS = (*_HERE, activations.c.activation_id == bindparam("activation"))
 ADD = insert(activations)
 LOCK = select(activations).where(*_THIS).with_for_update()
@@ -114,7 +114,7 @@ def describe_activations(call: Call, request: Mapping[str, Any]) -> dict[str, An
         statement = statement.where(or_(created < at, (created == at) & (identity > after[1])))
     rows, more = paging.page(
         "DescribeActivations",
-        call.db.all(statement, account=call.account, in_region=call.region),
+        call.db.all(statement, **call.here),
         limit,
         lambda row: [row.created_at.isoformat(), row.activation_id],
     )
@@ -184,7 +184,7 @@ def _take(call: Call, row: Row[Any]) -> None:
 
 
 def _key(call: Call, activation_id: str) -> dict[str, str]:
-    return {"account": call.account, "in_region": call.region, "activation": activation_id}
+    return {**call.here, "activation": activation_id}
 
 
 def _shape(call: Call, row: Row[Any]) -> dict[str, Any]:

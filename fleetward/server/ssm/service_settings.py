@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or_change
 
 from fleetward.server.call import Call, Resource
 from fleetward.server.errors import ValidationException
-from fleetward.server.schema import EPOCH, UtcDateTime, metadata, tenant
+from fleetward.server.schema import EPOCH, UtcDateTime, in_tenant, metadata, tenant
 from fleetward.server.ssm import ssm
 from fleetward.server.ssm.errors import ServiceSettingNotFound
 
@@ -27,11 +27,7 @@ settings = Table(
     Column("changed_by", Text, nullable=False),  # ARN
 )
 
-_THIS = (
-    settings.c.account_id == bindparam("account"),
-    settings.c.region == bindparam("in_region"),
-    settings.c.setting_id == bindparam("setting"),
-)
+_THIS = (*in_tenant(settings), settings.c.setting_id == bindparam("setting"))
 FIND = select(settings).where(*_THIS)
 ADD = insert_or_change(settings)
 CHOOSE = ADD.on_conflict_do_update(
@@ -65,7 +61,7 @@ KNOWN: Mapping[str, Known] = {
 
 def value(call: Call, setting_id: str) -> str:
     """A setting's present value; `setting_id` is one of those in KNOWN."""
-    row = call.db.first(FIND, account=call.account, in_region=call.region, setting=setting_id)
+    row = call.db.first(FIND, **call.here, setting=setting_id)
     return KNOWN[setting_id].default if row is None else row.value
 
 
@@ -100,7 +96,7 @@ def _known_id(call: Call, given: str) -> str:
 
 
 def _shape(call: Call, setting_id: str) -> dict[str, Any]:
-    row = call.db.first(FIND, account=call.account, in_region=call.region, setting=setting_id)
+    row = call.db.first(FIND, **call.here, setting=setting_id)
     return {
         "SettingId": setting_id,
         "SettingValue": KNOWN[setting_id].default if row is None else row.value,
@@ -137,5 +133,5 @@ def reset_service_setting(call: Call, request: Mapping[str, Any]) -> dict[str, A
     setting_id = _known_id(call, request["SettingId"])
     if setting_id in _guards:
         _guards[setting_id](call, KNOWN[setting_id].default)
-    call.db.run(REMOVE, {"account": call.account, "in_region": call.region, "setting": setting_id})
+    call.db.run(REMOVE, {**call.here, "setting": setting_id})
     return {"ServiceSetting": _shape(call, setting_id)}

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or_keep
 from fleetward.server.call import ANY, Call, Resource
 from fleetward.server.errors import ValidationException
 from fleetward.server.iam import context as keys_of
-from fleetward.server.schema import Json, metadata, tenant
+from fleetward.server.schema import Json, in_tenant, metadata, same_tenant, tenant
 from fleetward.server.ssm import ssm
 from fleetward.server.ssm.errors import InvalidResourceId, InvalidResourceType, TooManyTagsError
 
@@ -56,22 +56,12 @@ carriers = Table(
     Index("tags_carriers_set", "account_id", "region", "set_id"),
 )
 
-_CARRIER = (
-    carriers.c.account_id == bindparam("account"),
-    carriers.c.region == bindparam("in_region"),
-    carriers.c.resource_type == bindparam("of_type"),
-)
+_CARRIER = (*in_tenant(carriers), carriers.c.resource_type == bindparam("of_type"))
 _SET_OF_CARRIER = (
-    tag_sets.c.account_id == carriers.c.account_id,
-    tag_sets.c.region == carriers.c.region,
+    *same_tenant(tag_sets, carriers),
     tag_sets.c.set_id == carriers.c.set_id,
 )
-_TAGS = (
-    tags.c.account_id == bindparam("account"),
-    tags.c.region == bindparam("in_region"),
-    tags.c.resource_type == bindparam("of_type"),
-    tags.c.resource_id == bindparam("resource"),
-)
+_TAGS = (*in_tenant(tags), tags.c.resource_type == bindparam("of_type"), tags.c.resource_id == bindparam("resource"))
 OF = (
     select(carriers.c.resource_id, tag_sets.c.content)
     .join(tag_sets, _SET_OF_CARRIER[0] & _SET_OF_CARRIER[1] & _SET_OF_CARRIER[2])
@@ -87,11 +77,7 @@ ADD_CARRIER = insert_or_keep(carriers).on_conflict_do_nothing()
 _ONE_CARRIER = (*_CARRIER, carriers.c.resource_id == bindparam("resource"))
 POINT = update(carriers).where(*_ONE_CARRIER).values(set_id=bindparam("to_set"))
 REMOVE_CARRIER = delete(carriers).where(*_ONE_CARRIER)
-_SET = (
-    tag_sets.c.account_id == bindparam("account"),
-    tag_sets.c.region == bindparam("in_region"),
-    tag_sets.c.set_id == bindparam("old_set"),
-)
+_SET = (*in_tenant(tag_sets), tag_sets.c.set_id == bindparam("old_set"))
 LEAVE_SET = update(tag_sets).where(*_SET).values(users=tag_sets.c.users - 1)
 REMOVE_UNUSED_SET = delete(tag_sets).where(*_SET, tag_sets.c.users <= 0)
 
@@ -197,10 +183,7 @@ def having(resource_type: str, key: str, values: Sequence[str] | None = None) ->
     For `column.in_(…)` in a statement that is run with the parameters `account` and `in_region`.
     """
     matching = select(tags.c.resource_id).where(
-        tags.c.account_id == bindparam("account"),
-        tags.c.region == bindparam("in_region"),
-        tags.c.resource_type == resource_type,
-        tags.c.key == key,
+        *in_tenant(tags), tags.c.resource_type == resource_type, tags.c.key == key
     )
     return matching if values is None else matching.where(tags.c.value.in_(values))
 
@@ -219,13 +202,11 @@ def distinct_sets(call: Call, resource_type: str, resource_ids: Select[Any]) -> 
         .subquery()
     )
     statement = select(tag_sets.c.content, counted.c.number).where(
-        tag_sets.c.account_id == bindparam("account"),
-        tag_sets.c.region == bindparam("in_region"),
-        tag_sets.c.set_id == counted.c.set_id,
+        *in_tenant(tag_sets), tag_sets.c.set_id == counted.c.set_id
     )
     scope = _scope(call, resource_type)
     found = [TagSet(row.content, row.number) for row in call.db.all(statement, **scope)]
-    total = call.db.value(select(func.count()).select_from(chosen), account=call.account, in_region=call.region)
+    total = call.db.value(select(func.count()).select_from(chosen), **call.here)
     untagged = total - sum(each.count for each in found)
     return [*found, TagSet({}, untagged)] if untagged else found
 
@@ -249,7 +230,7 @@ def _replace(call: Call, resource_type: str, resource_id: str, old_set: str, con
         call.db.run(POINT, {**scope, "to_set": set_id})
     else:
         call.db.run(REMOVE_CARRIER, scope)
-    old = {"account": call.account, "in_region": call.region, "old_set": old_set}
+    old = {**call.here, "old_set": old_set}
     call.db.run(LEAVE_SET, old)
     call.db.run(REMOVE_UNUSED_SET, old)
     call.emit(TagsChanged(resource_type, resource_id, dict(content)))
@@ -260,7 +241,7 @@ def _identity(call: Call, resource_type: str, resource_id: str) -> dict[str, str
 
 
 def _scope(call: Call, resource_type: str) -> dict[str, str]:
-    return {"account": call.account, "in_region": call.region, "of_type": resource_type}
+    return {**call.here, "of_type": resource_type}
 
 
 def _tagged_resource(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, bindparam, func, literal, or_, select, type_coerce
+from sqlalchemy import ColumnElement, Select, Text, and_, bindparam, func, literal, or_, select, type_coerce
 
 from fleetward.server import paging
 from fleetward.server.call import Call
 from fleetward.server.errors import ValidationException
+from fleetward.server.schema import same_tenant
 from fleetward.server.ssm import ssm, tags
 from fleetward.server.ssm.documents import owned_by_aws, store
 from fleetward.server.ssm.documents.access import RESOURCE_TYPE, given
@@ -115,10 +116,11 @@ _DEFAULT_VERSIONS = (
     select(*_COLUMNS, literal("").label("content"))
     .join(
         versions,
-        (versions.c.account_id == documents.c.account_id)
-        & (versions.c.region == documents.c.region)
-        & (versions.c.name == documents.c.name)
-        & (versions.c.version == documents.c.default_version),
+        and_(
+            *same_tenant(versions, documents),
+            versions.c.name == documents.c.name,
+            versions.c.version == documents.c.default_version,
+        ),
     )
     .where(documents.c.region == bindparam("in_region"))
     .limit(bindparam("most"))
@@ -189,8 +191,7 @@ SOURCES = (_library, _own, _shared)
 
 def _shared_with(recipients: Sequence[str]) -> ColumnElement[bool]:
     listed = select(shares.c.name).where(
-        shares.c.region == documents.c.region,
-        shares.c.account_id == documents.c.account_id,
+        *same_tenant(shares, documents),
         shares.c.name == documents.c.name,
         shares.c.with_account.in_(recipients),
     )
@@ -198,7 +199,7 @@ def _shared_with(recipients: Sequence[str]) -> ColumnElement[bool]:
 
 
 def _rows(call: Call, statement: Select[Any], most: int, **after: str) -> list[ResolvedDocument]:
-    rows = call.db.all(statement, account=call.account, in_region=call.region, most=most, **after)
+    rows = call.db.all(statement, **call.here, most=most, **after)
     return [store.resolved(call, row, row) for row in rows]
 
 

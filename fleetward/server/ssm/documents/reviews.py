@@ -11,7 +11,7 @@ from sqlalchemy import Column, Integer, String, Table, Text, bindparam, delete, 
 from fleetward.server import paging
 from fleetward.server.call import Call
 from fleetward.server.errors import ValidationException
-from fleetward.server.schema import UtcDateTime, metadata, tenant
+from fleetward.server.schema import UtcDateTime, in_tenant, metadata, tenant
 from fleetward.server.ssm import ssm
 from fleetward.server.ssm.documents import access, owned_by_aws
 from fleetward.server.ssm.documents.store import ResolvedDocument, key, versions
@@ -45,11 +45,7 @@ reviews = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
-_OF_DOCUMENT = (
-    reviews.c.account_id == bindparam("account"),
-    reviews.c.region == bindparam("in_region"),
-    reviews.c.name == bindparam("document"),
-)
+_OF_DOCUMENT = (*in_tenant(reviews), reviews.c.name == bindparam("document"))
 _OF_VERSION = (*_OF_DOCUMENT, reviews.c.version == bindparam("number"))
 ADD = insert(reviews)
 LAST_NUMBER = select(func.max(reviews.c.number)).where(*_OF_VERSION)
@@ -63,19 +59,11 @@ FORGET = delete(reviews).where(*_OF_DOCUMENT)
 FORGET_VERSION = delete(reviews).where(*_OF_VERSION)
 SET_STATUS = (
     update(versions)
-    .where(
-        versions.c.account_id == bindparam("account"),
-        versions.c.region == bindparam("in_region"),
-        versions.c.name == bindparam("document"),
-        versions.c.version == bindparam("number"),
-    )
+    .where(*in_tenant(versions), versions.c.name == bindparam("document"), versions.c.version == bindparam("number"))
     .values(review_status=bindparam("to_status"))
 )
 NEWEST_WITH = select(func.max(versions.c.version)).where(
-    versions.c.account_id == bindparam("account"),
-    versions.c.region == bindparam("in_region"),
-    versions.c.name == bindparam("document"),
-    versions.c.review_status == bindparam("status"),
+    *in_tenant(versions), versions.c.name == bindparam("document"), versions.c.review_status == bindparam("status")
 )
 _BEYOND_ALL = 10**9
 

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or_change
 from fleetward.server import paging
 from fleetward.server.call import Call
 from fleetward.server.errors import ValidationException
+from fleetward.server.schema import in_tenant
 from fleetward.server.ssm import service_settings, ssm
 from fleetward.server.ssm.documents import access, owned_by_aws
 from fleetward.server.ssm.documents.access import DEFAULT, resources
@@ -22,7 +23,7 @@ PUBLIC_LIMIT = 5
 PAGE = 20
 PUBLIC_SHARING = "/ssm/documents/console/public-sharing-permission"
 
-_TENANT = (shares.c.account_id == bindparam("account"), shares.c.region == bindparam("in_region"))
+_TENANT = in_tenant(shares)
 _THIS = (*_TENANT, shares.c.name == bindparam("document"))
 _ADDED = insert_or_change(shares)
 SHARE = _ADDED.on_conflict_do_update(
@@ -98,5 +99,5 @@ def _check_limits(call: Call, name: str, added: set[str]) -> None:
         raise DocumentPermissionLimit(f"A document can be shared with {RECIPIENT_LIMIT} accounts at most.")
     if EVERYBODY not in added:
         return
-    if call.db.value(COUNT_PUBLIC, account=call.account, in_region=call.region) > PUBLIC_LIMIT:
+    if call.db.value(COUNT_PUBLIC, **call.here) > PUBLIC_LIMIT:
         raise DocumentLimitExceeded(f"An account can share {PUBLIC_LIMIT} documents with everybody at most.")

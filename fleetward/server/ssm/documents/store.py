@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or_keep
 
 from fleetward.protocol import document as protocol
 from fleetward.server.call import Call
-from fleetward.server.schema import Json, UtcDateTime, metadata, tenant
+from fleetward.server.schema import Json, UtcDateTime, in_tenant, metadata, tenant
 from fleetward.server.ssm.documents import content
 
 DOCUMENT_LIMIT = 500
@@ -68,21 +68,13 @@ shares = Table(
 
 
 def _of(table: Table) -> tuple[Any, ...]:
-    return (
-        table.c.account_id == bindparam("account"),
-        table.c.region == bindparam("in_region"),
-        table.c.name == bindparam("document"),
-    )
+    return (*in_tenant(table), table.c.name == bindparam("document"))
 
 
 _VERSION = (*_of(versions), versions.c.version == bindparam("number"))
 FIND = select(documents).where(*_of(documents))
 HOLD = FIND.with_for_update()
-COUNT = (
-    select(func.count())
-    .select_from(documents)
-    .where(documents.c.account_id == bindparam("account"), documents.c.region == bindparam("in_region"))
-)
+COUNT = select(func.count()).select_from(documents).where(*in_tenant(documents))
 ADD = insert_or_keep(documents).on_conflict_do_nothing().returning(documents.c.name)  # no row: it is there already
 REMOVE = delete(documents).where(*_of(documents))
 CHANGE = (

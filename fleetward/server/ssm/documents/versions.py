@@ -13,6 +13,7 @@ from fleetward.server.call import Call, Resource
 from fleetward.server.errors import ValidationException
 from fleetward.server.iam import context as keys_of
 from fleetward.server.iam.context import Conditions
+from fleetward.server.schema import in_tenant
 from fleetward.server.ssm import ssm, tags
 from fleetward.server.ssm.documents import access, content, describe, owned_by_aws, reviews, sharing, store
 from fleetward.server.ssm.documents.access import DEFAULT, LATEST, RESOURCE_TYPE, TYPE_KEY, given, resources
@@ -31,11 +32,7 @@ from fleetward.server.ssm.errors import (
 PAGE = 50
 NEEDS_FORCE = "ApplicationConfigurationSchema"
 
-_OF_DOCUMENT = (
-    store.versions.c.account_id == bindparam("account"),
-    store.versions.c.region == bindparam("in_region"),
-    store.versions.c.name == bindparam("document"),
-)
+_OF_DOCUMENT = (*in_tenant(store.versions), store.versions.c.name == bindparam("document"))
 BEFORE = (
     select(store.versions)
     .where(*_OF_DOCUMENT, store.versions.c.version < bindparam("before"))
@@ -68,7 +65,7 @@ def create_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     _refuse_reserved(name)
     _refuse_packages(request, document_type)
     labels = _labels(request)
-    if call.db.value(store.COUNT, account=call.account, in_region=call.region) >= store.DOCUMENT_LIMIT:
+    if call.db.value(store.COUNT, **call.here) >= store.DOCUMENT_LIMIT:
         raise DocumentLimitExceeded(f"An account can have {store.DOCUMENT_LIMIT} documents in a region; delete one.")
     source, read = content.check(request["Content"], document_type, request.get("DocumentFormat", "JSON"))
     head = {

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, and_, exists, false, func, not_, or_, sele
 
 from fleetward.server import presence
 from fleetward.server.call import Call
+from fleetward.server.schema import same_tenant
 from fleetward.server.ssm import tags
 from fleetward.server.ssm.nodes.heartbeat import version_order
 from fleetward.server.ssm.nodes.table import RESOURCE_TYPE, nodes, online_since, pings
@@ -102,8 +103,7 @@ def is_online(call: Call) -> Condition:
         select(presence.connections.c.node_id)
         .join(presence.servers, presence.servers.c.server_id == presence.connections.c.server_id)
         .where(
-            presence.connections.c.account_id == nodes.c.account_id,
-            presence.connections.c.region == nodes.c.region,
+            *same_tenant(presence.connections, nodes),
             presence.connections.c.node_id == nodes.c.node_id,
             presence.servers.c.lease_until > call.now,
         )

@@ -16,6 +16,7 @@ from sqlalchemy import Row, bindparam, select, update
 
 from fleetward.server.call import Call, Resource, Sent
 from fleetward.server.errors import AccessDeniedException
+from fleetward.server.schema import in_tenant
 from fleetward.server.service import BATCH
 from fleetward.server.ssm import ssm
 from fleetward.server.ssm.nodes.table import HERE, arn, nodes, pings, scope, seen, unknown
@@ -41,18 +42,10 @@ _MEMBERS = tuple(FACTS)
 _COLUMNS = (*FACTS.values(), "agent_version_order", "platform_version_order")
 
 TOLD = select(pings.c.node_id, pings.c.told).where(
-    pings.c.account_id == bindparam("account"),
-    pings.c.region == bindparam("in_region"),
-    pings.c.node_id.in_(bindparam("node_ids", expanding=True)),
+    *in_tenant(pings), pings.c.node_id.in_(bindparam("node_ids", expanding=True))
 )
 REMEMBER_TOLD = (
-    update(pings)
-    .where(
-        pings.c.account_id == bindparam("account"),
-        pings.c.region == bindparam("in_region"),
-        pings.c.node_id == bindparam("node"),
-    )
-    .values(told=bindparam("hash_told"))
+    update(pings).where(*in_tenant(pings), pings.c.node_id == bindparam("node")).values(told=bindparam("hash_told"))
 )
 KNOWN = select(nodes.c.node_id, *(nodes.c[name] for name in _COLUMNS)).where(
     *HERE, nodes.c.node_id.in_(bindparam("node_ids", expanding=True))

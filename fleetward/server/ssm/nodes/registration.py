@@ -20,6 +20,7 @@ from fleetward.server.errors import AccessDeniedException, AwsError, ValidationE
 from fleetward.server.iam import context as keys_of
 from fleetward.server.iam import principals
 from fleetward.server.keys import TemporaryCredentials, new_access_key_id, new_secret_access_key
+from fleetward.server.schema import in_tenant
 from fleetward.server.ssm import service_settings, ssm, tags
 from fleetward.server.ssm.errors import InvalidActivation, MachineFingerprintDoesNotMatch
 from fleetward.server.ssm.nodes import trust
@@ -85,11 +86,7 @@ REMEMBER_FINGERPRINT = (
 QUARANTINE = update(nodes).where(*THIS).values(quarantined_at=bindparam("since"), quarantine_reason=bindparam("reason"))
 CHANGE_ROLE = update(nodes).where(*THIS).values(iam_role=bindparam("to_role"))
 REMOVE = delete(nodes).where(*THIS)
-REMOVE_PING = delete(pings).where(
-    pings.c.account_id == bindparam("account"),
-    pings.c.region == bindparam("in_region"),
-    pings.c.node_id == bindparam("node"),
-)
+REMOVE_PING = delete(pings).where(*in_tenant(pings), pings.c.node_id == bindparam("node"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

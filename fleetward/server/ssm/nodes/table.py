@@ -7,11 +7,24 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, Row, String, Table, bindparam, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    LargeBinary,
+    Row,
+    String,
+    Table,
+    and_,
+    bindparam,
+    select,
+    update,
+)
 
 from fleetward.server.call import Call, Resource
 from fleetward.server.iam import principals
-from fleetward.server.schema import UtcDateTime, metadata, tenant
+from fleetward.server.schema import UtcDateTime, in_tenant, metadata, same_tenant, tenant
 from fleetward.server.ssm import tags
 from fleetward.server.ssm.errors import InvalidInstanceId
 
@@ -68,13 +81,11 @@ pings = Table(
     Column("told", String(32)),  # hash of what the last heartbeat told
 )
 
-HERE = (nodes.c.account_id == bindparam("account"), nodes.c.region == bindparam("in_region"))
+HERE = in_tenant(nodes)
 THIS = (*HERE, nodes.c.node_id == bindparam("node"))
 WITH_PING = nodes.join(
     pings,
-    (pings.c.account_id == nodes.c.account_id)
-    & (pings.c.region == nodes.c.region)
-    & (pings.c.node_id == nodes.c.node_id),
+    and_(*same_tenant(pings, nodes), pings.c.node_id == nodes.c.node_id),
 )
 SHOWN = (
     nodes.c.node_id,
@@ -107,11 +118,7 @@ PLATFORMS = select(nodes.c.node_id, nodes.c.platform_type).where(
 )
 TOUCH = (
     update(pings)
-    .where(
-        pings.c.account_id == bindparam("account"),
-        pings.c.region == bindparam("in_region"),
-        pings.c.node_id.in_(bindparam("node_ids", expanding=True)),
-    )
+    .where(*in_tenant(pings), pings.c.node_id.in_(bindparam("node_ids", expanding=True)))
     .values(last_seen_at=bindparam("now"))
 )
 
@@ -148,7 +155,7 @@ class FingerprintChanged:
 
 def scope(call: Call, **parameters: Any) -> dict[str, Any]:
     """The tenant's parameters, and more."""
-    return {"account": call.account, "in_region": call.region, **parameters}
+    return {**call.here, **parameters}
 
 
 def arn(call: Call, node_id: str) -> str:

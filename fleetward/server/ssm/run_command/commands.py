@@ -20,7 +20,7 @@ from fleetward.server.call import Call, Resource
 from fleetward.server.errors import ValidationException
 from fleetward.server.iam import context as keys_of
 from fleetward.server.iam import principals
-from fleetward.server.schema import EPOCH
+from fleetward.server.schema import EPOCH, in_tenant
 from fleetward.server.ssm import documents, nodes, ssm
 from fleetward.server.ssm.errors import (
     DuplicateInstanceId,
@@ -40,17 +40,11 @@ COMMAND_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ADD_COMMAND = insert(table.commands)
 CANCEL = update(table.commands).where(*table.THIS_COMMAND).values(cancelled=True, status=CommandStatus.CANCELLING.value)
 CONTENTS = select(table.commands.c.command_id, table.commands.c.content).where(
-    table.commands.c.account_id == bindparam("account"),
-    table.commands.c.region == bindparam("in_region"),
-    table.commands.c.command_id.in_(bindparam("ids", expanding=True)),
+    *in_tenant(table.commands), table.commands.c.command_id.in_(bindparam("ids", expanding=True))
 )
-HALTED = select(table.halts).where(
-    table.halts.c.account_id == bindparam("account"), table.halts.c.region == bindparam("in_region")
-)
+HALTED = select(table.halts).where(*in_tenant(table.halts))
 ADD_HALT = insert(table.halts)
-DROP_HALT = delete(table.halts).where(
-    table.halts.c.account_id == bindparam("account"), table.halts.c.region == bindparam("in_region")
-)
+DROP_HALT = delete(table.halts).where(*in_tenant(table.halts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +162,7 @@ def cancel_command(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
 @ssm.message("command")
 def render(call: Call, command_ids: Sequence[str]) -> dict[str, mailbox.Rendered]:
     """What nodes are sent: the same content for every node of a command."""
-    rows = call.db.all(CONTENTS, account=call.account, in_region=call.region, ids=list(command_ids))
+    rows = call.db.all(CONTENTS, **call.here, ids=list(command_ids))
     return {row.command_id: mailbox.Rendered(control_channel.SEND_COMMAND, row.content) for row in rows}
 
 
@@ -191,20 +185,20 @@ def find(call: Call, command_id: str) -> Row[Any]:
 
 def halt(call: Call, reason: str) -> dict[str, Any]:
     """Release nothing new in this account and region until `resume`; what runs goes on."""
-    if call.db.first(HALTED, account=call.account, in_region=call.region) is None:
+    if call.db.first(HALTED, **call.here) is None:
         call.db.run(ADD_HALT, {**call.tenant, "since": call.now, "reason": reason, "caller_arn": call.caller.arn})
     return halted(call) or {}
 
 
 def resume(call: Call) -> None:
     """Let commands go again."""
-    call.db.run(DROP_HALT, {"account": call.account, "in_region": call.region})
+    call.db.run(DROP_HALT, call.here)
     jobs.start(call, "command-resume", "all", {"after": ""})
 
 
 def halted(call: Call) -> dict[str, Any] | None:
     """Since when, why and by whom commands are held back, or None."""
-    row = call.db.first(HALTED, account=call.account, in_region=call.region)
+    row = call.db.first(HALTED, **call.here)
     return None if row is None else {"Since": row.since, "Reason": row.reason, "CallerArn": row.caller_arn}
 
 

@@ -14,7 +14,7 @@ from fleetward.protocol.status import CommandStatus, InvocationStatus, coarse, f
 from fleetward.server import paging
 from fleetward.server.call import Call, Resource
 from fleetward.server.errors import ValidationException
-from fleetward.server.schema import EPOCH
+from fleetward.server.schema import EPOCH, same_tenant
 from fleetward.server.ssm import nodes, ssm
 from fleetward.server.ssm.errors import (
     InvalidFilterKey,
@@ -289,12 +289,8 @@ def _invocation_filter(key: str, value: str) -> Any:
         return c.status.in_(_details(value, InvocationStatus))
     if key == "DocumentName":
         cc = table.commands.c
-        return exists().where(
-            cc.account_id == c.account_id,
-            cc.region == c.region,
-            cc.command_id == c.command_id,
-            cc.document_name == value,
-        )
+        one = same_tenant(table.commands, table.invocations)
+        return exists().where(*one, cc.command_id == c.command_id, cc.document_name == value)
     raise InvalidFilterKey(f"{key} is not a filter of this operation.")
 
 
@@ -315,9 +311,8 @@ def _asked_time(value: str) -> datetime:
 
 def _sent_to(node_id: str) -> Any:
     c, i = table.commands.c, table.invocations.c
-    return exists().where(
-        i.account_id == c.account_id, i.region == c.region, i.command_id == c.command_id, i.node_id == node_id
-    )
+    one = same_tenant(table.invocations, table.commands)
+    return exists().where(*one, i.command_id == c.command_id, i.node_id == node_id)
 
 
 def _before(columns: Sequence[Any], after: Sequence[Any]) -> Any:

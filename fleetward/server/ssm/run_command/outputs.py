@@ -11,6 +11,7 @@ from sqlalchemy import bindparam, delete, insert, select
 from fleetward.server import jobs
 from fleetward.server.call import Call
 from fleetward.server.jobs import DONE, DeleteObject, Job, Next
+from fleetward.server.schema import in_tenant
 from fleetward.server.ssm import ssm
 from fleetward.server.ssm.errors import InvocationDoesNotExist
 from fleetward.server.ssm.run_command import table
@@ -19,8 +20,7 @@ OUTPUT_LIMIT = 128 * 1024 * 1024
 """Largest stream that is kept, bytes."""
 
 _THIS = (
-    table.outputs.c.account_id == bindparam("account"),
-    table.outputs.c.region == bindparam("in_region"),
+    *in_tenant(table.outputs),
     table.outputs.c.command_id == bindparam("command"),
     table.outputs.c.node_id == bindparam("node"),
     table.outputs.c.step == bindparam("of_step"),
@@ -32,8 +32,7 @@ ONE = select(table.outputs).where(*_THIS)
 ALL = (
     select(table.outputs)
     .where(
-        table.outputs.c.account_id == bindparam("account"),
-        table.outputs.c.region == bindparam("in_region"),
+        *in_tenant(table.outputs),
         table.outputs.c.command_id == bindparam("command"),
         table.outputs.c.node_id == bindparam("node"),
     )

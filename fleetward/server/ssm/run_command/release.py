@@ -14,6 +14,7 @@ from fleetward.protocol.status import CommandStatus, InvocationStatus, release_c
 from fleetward.server import jobs, mailbox, presence
 from fleetward.server.call import Call
 from fleetward.server.jobs import DONE, Job, Next
+from fleetward.server.schema import in_tenant
 from fleetward.server.ssm import nodes, ssm
 from fleetward.server.ssm.run_command import commands, table
 from fleetward.server.ssm.run_command.table import Tally
@@ -38,8 +39,7 @@ RESOLVE = (
 WAITING = (
     select(table.invocations.c.node_id)
     .where(
-        table.invocations.c.account_id == bindparam("account"),
-        table.invocations.c.region == bindparam("in_region"),
+        *in_tenant(table.invocations),
         table.invocations.c.command_id == bindparam("command"),
         table.invocations.c.released_at.is_(None),
         table.invocations.c.ended_at.is_(None),
@@ -62,8 +62,7 @@ CANCELLING = update(table.invocations).where(*table.THIS_INVOCATION).values(stat
 UNFINISHED = (
     select(table.invocations)
     .where(
-        table.invocations.c.account_id == bindparam("account"),
-        table.invocations.c.region == bindparam("in_region"),
+        *in_tenant(table.invocations),
         table.invocations.c.command_id == bindparam("command"),
         table.invocations.c.node_id > bindparam("after"),
         table.invocations.c.ended_at.is_(None),
@@ -74,8 +73,7 @@ UNFINISHED = (
 UNFINISHED_AMONG = (
     select(table.invocations)
     .where(
-        table.invocations.c.account_id == bindparam("account"),
-        table.invocations.c.region == bindparam("in_region"),
+        *in_tenant(table.invocations),
         table.invocations.c.command_id == bindparam("command"),
         table.invocations.c.node_id.in_(bindparam("nodes", expanding=True)),
         table.invocations.c.ended_at.is_(None),
@@ -84,11 +82,7 @@ UNFINISHED_AMONG = (
 )
 OVERDUE = (
     select(table.invocations)
-    .where(
-        table.invocations.c.account_id == bindparam("account"),
-        table.invocations.c.region == bindparam("in_region"),
-        table.invocations.c.due_at <= bindparam("now"),
-    )
+    .where(*in_tenant(table.invocations), table.invocations.c.due_at <= bindparam("now"))
     .order_by(table.invocations.c.due_at)
     .limit(CHUNK)
 )
@@ -100,8 +94,7 @@ OVERDUE_TENANTS = (
 UNFINISHED_COMMANDS = (
     select(table.commands.c.command_id)
     .where(
-        table.commands.c.account_id == bindparam("account"),
-        table.commands.c.region == bindparam("in_region"),
+        *in_tenant(table.commands),
         table.commands.c.command_id > bindparam("after"),
         table.commands.c.status.in_(bindparam("statuses", expanding=True)),
     )
@@ -109,8 +102,7 @@ UNFINISHED_COMMANDS = (
     .limit(100)
 )
 UNFINISHED_OF_NODE = select(table.invocations).where(
-    table.invocations.c.account_id == bindparam("account"),
-    table.invocations.c.region == bindparam("in_region"),
+    *in_tenant(table.invocations),
     table.invocations.c.node_id == bindparam("node"),
     table.invocations.c.ended_at.is_(None),
 )
@@ -230,7 +222,7 @@ def release_more(call: Call, job: Job) -> Next:
 @ssm.job("command-resume")
 def resume(call: Call, job: Job) -> Next:
     """After a halt: look at every unfinished command again."""
-    scope = {"account": call.account, "in_region": call.region}
+    scope = call.here
     ids = call.db.values(UNFINISHED_COMMANDS, **scope, statuses=RELEASABLE, after=job.state["after"])
     for row in table.lock(call, ids[:10]).values():
         proceed(call, Tally(row))
@@ -319,7 +311,7 @@ def time_out(call: Call) -> bool:
 
     What has time left and found no connection is Delayed. A chunk at a time; True while there are more.
     """
-    overdue = call.db.all(OVERDUE, account=call.account, in_region=call.region, now=call.now)
+    overdue = call.db.all(OVERDUE, **call.here, now=call.now)
     postponed = _give_accepted_their_time(call, overdue)
     postponed |= _delay(call, [row for row in overdue if (row.command_id, row.node_id) not in postponed])
     late = [row for row in overdue if (row.command_id, row.node_id) not in postponed]
@@ -397,7 +389,7 @@ def refuse(call: Call, event: mailbox.Refused) -> None:
 @ssm.reaction(nodes.NodeLeft)
 def node_left(call: Call, event: nodes.NodeLeft) -> None:
     """A node was deregistered: nothing reaches it any more."""
-    rows = call.db.all(UNFINISHED_OF_NODE, account=call.account, in_region=call.region, node=event.node_id)
+    rows = call.db.all(UNFINISHED_OF_NODE, **call.here, node=event.node_id)
     end_unanswered(call, rows, InvocationStatus.UNDELIVERABLE)
 
 

@@ -15,7 +15,7 @@ from fleetward.protocol.control_channel import CANCEL_COMMAND, SEND_COMMAND, com
 from fleetward.protocol.status import InvocationStatus, advance, from_document_status
 from fleetward.server import mailbox
 from fleetward.server.call import Call, Sent
-from fleetward.server.schema import Json
+from fleetward.server.schema import Json, in_tenant
 from fleetward.server.ssm import nodes, ssm
 from fleetward.server.ssm.run_command import release, reverts, table
 from fleetward.server.ssm.run_command.table import Tally
@@ -24,8 +24,7 @@ STEP_TEXT_LIMIT = 24_000
 STEPS_LIMIT = 200
 
 INVOCATIONS = select(table.invocations).where(
-    table.invocations.c.account_id == bindparam("account"),
-    table.invocations.c.region == bindparam("in_region"),
+    *in_tenant(table.invocations),
     table.invocations.c.command_id.in_(bindparam("ids", expanding=True)),
     table.invocations.c.node_id.in_(bindparam("nodes", expanding=True)),
 )
@@ -136,8 +135,7 @@ def _load(
         return {}
     rows = call.db.all(
         INVOCATIONS,
-        account=call.account,
-        in_region=call.region,
+        **call.here,
         ids=list(commands),
         nodes=list({reply.node_id for reply, _ in replies}),
     )

@@ -10,7 +10,7 @@ from fleetward.protocol.control_channel import job_id
 from fleetward.protocol.status import InvocationStatus
 from fleetward.server import mailbox
 from fleetward.server.call import Call
-from fleetward.server.schema import metadata, tenant
+from fleetward.server.schema import in_tenant, metadata, tenant
 from fleetward.server.ssm import nodes, ssm
 from fleetward.server.ssm.run_command import release
 
@@ -22,11 +22,7 @@ sequences = Table(
     Column("confirmed", BigInteger, nullable=False),  # how many commands our agent there has said it accepted
 )
 
-_NODE = (
-    sequences.c.account_id == bindparam("account"),
-    sequences.c.region == bindparam("in_region"),
-    sequences.c.node_id == bindparam("node"),
-)
+_NODE = (*in_tenant(sequences), sequences.c.node_id == bindparam("node"))
 CONFIRMED = select(sequences.c.confirmed).where(*_NODE)
 ADD = insert(sequences)
 RAISE = (
@@ -41,7 +37,7 @@ def confirm(call: Call, node_id: str, sequence: int) -> int:
     If those are more than it says, it was set back: what was sent to it and has not ended may have run, and ends
     Undeliverable; what was never sent goes out as usual.
     """
-    key = {"account": call.account, "in_region": call.region, "node": node_id}
+    key = {**call.here, "node": node_id}
     known = call.db.value(CONFIRMED, **key)
     if known is None:
         call.db.run(ADD, {**call.tenant, "node_id": node_id, "confirmed": sequence})
@@ -61,11 +57,11 @@ def confirm(call: Call, node_id: str, sequence: int) -> int:
 
 def learn(call: Call, told: Mapping[str, int]) -> None:
     """What replies say: node -> number of the command in its journal."""
-    named = {"account": call.account, "in_region": call.region}
+    named = call.here
     call.db.run(RAISE, [{**named, "node": node_id, "number": number} for node_id, number in sorted(told.items())])
 
 
 @ssm.reaction(nodes.NodeLeft)
 def node_left(call: Call, event: nodes.NodeLeft) -> None:
     """The node is gone."""
-    call.db.run(FORGET, {"account": call.account, "in_region": call.region, "node": event.node_id})
+    call.db.run(FORGET, {**call.here, "node": event.node_id})

@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Row, String,
 
 from fleetward.protocol.status import CommandStatus, InvocationStatus, counts_as_error, is_terminal, roll_up_command
 from fleetward.server.call import Call
-from fleetward.server.schema import Json, UtcDateTime, metadata, tenant
+from fleetward.server.schema import Json, UtcDateTime, in_tenant, metadata, tenant
 
 commands = Table(
     "run_command_commands",
@@ -82,19 +82,11 @@ halts = Table(
     Column("caller_arn", Text, nullable=False),
 )
 
-THIS_COMMAND = (
-    commands.c.account_id == bindparam("account"),
-    commands.c.region == bindparam("in_region"),
-    commands.c.command_id == bindparam("command"),
-)
+THIS_COMMAND = (*in_tenant(commands), commands.c.command_id == bindparam("command"))
 COMMAND = select(commands).where(*THIS_COMMAND)
 LOCK_COMMANDS = (
     select(commands)
-    .where(
-        commands.c.account_id == bindparam("account"),
-        commands.c.region == bindparam("in_region"),
-        commands.c.command_id.in_(bindparam("ids", expanding=True)),
-    )
+    .where(*in_tenant(commands), commands.c.command_id.in_(bindparam("ids", expanding=True)))
     .order_by(commands.c.command_id)
     .with_for_update()
 )
@@ -109,8 +101,7 @@ COUNT = (
     )
 )
 THIS_INVOCATION = (
-    invocations.c.account_id == bindparam("account"),
-    invocations.c.region == bindparam("in_region"),
+    *in_tenant(invocations),
     invocations.c.command_id == bindparam("command"),
     invocations.c.node_id == bindparam("node"),
 )
@@ -124,7 +115,7 @@ END_INVOCATION = (
 
 def key(call: Call, command_id: str, node_id: str | None = None) -> dict[str, str]:
     """The bind values of one command or one invocation."""
-    found = {"account": call.account, "in_region": call.region, "command": command_id}
+    found = {**call.here, "command": command_id}
     return found if node_id is None else {**found, "node": node_id}
 
 
@@ -133,7 +124,7 @@ def lock(call: Call, command_ids: Iterable[str]) -> dict[str, Row[Any]]:
     ids = sorted(set(command_ids))
     if not ids:
         return {}
-    rows = call.db.all(LOCK_COMMANDS, account=call.account, in_region=call.region, ids=ids)
+    rows = call.db.all(LOCK_COMMANDS, **call.here, ids=ids)
     return {row.command_id: row for row in rows}
 
 
