@@ -75,13 +75,27 @@ class ChunkedBodyVerifier:
 
     def feed(self, data: bytes | memoryview) -> bytes:
         """Take what arrived; give what is now known to be the payload, often nothing."""
-        self._received += data
-        while self._step is not None and self._step():
-            pass
-        if self._step is None and self._received:
-            raise RemoteProtocolError("bytes follow the end of a chunked body")
-        payload, self._payload = bytes(self._payload), bytearray()
-        return payload
+        left = memoryview(data)
+        taken: list[bytes | memoryview] = []
+        while left:
+            if self._wanted and not self._signed and not self._received:  # nothing to hold back, so nothing to copy
+                ready = min(self._wanted, len(left))
+                taken.append(left[:ready])
+                left = left[ready:]
+                self._wanted -= ready
+                if not self._wanted:
+                    self._step = self._read_chunk_end
+                continue
+            some = len(left) if self._signed else self.LONGEST_LINE_BYTES
+            self._received += left[:some]
+            left = left[some:]
+            while self._step is not None and self._step():
+                pass
+            taken.append(bytes(self._payload))
+            self._payload = bytearray()
+            if self._step is None and self._received:
+                raise RemoteProtocolError("bytes follow the end of a chunked body")
+        return b"".join(taken)
 
     def finish(self) -> dict[str, str]:
         """The body has ended: its trailing headers, names in lower case. Raises RemoteProtocolError if it was cut."""

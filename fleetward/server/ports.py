@@ -70,8 +70,8 @@ class ObjectInfo:
 class Upload(Protocol):
     """An object that comes piece by piece, from one thread at a time; `finish` or `abandon` ends it."""
 
-    def write(self, chunk: bytes) -> None:
-        """Take the next bytes."""
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Take the next bytes, which may be others when this has returned."""
 
     def finish(self) -> int:
         """Make the object visible, all at once and durable; returns its size in bytes."""

@@ -115,7 +115,7 @@ class FolderUpload:
         self._descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._size = 0
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | memoryview) -> None:
         """Append."""
         left = memoryview(chunk)
         while left:

@@ -92,10 +92,10 @@ class S3Upload:
         self._writer = obstore.open_writer(store, key, buffer_size=CHUNK_BYTES, max_concurrency=2)
         self._size = 0
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | memoryview) -> None:
         """Take the next bytes; a whole part leaves at once."""
         if chunk:
-            self._writer.write(chunk)
+            self._writer.write(bytes(chunk))
             self._size += len(chunk)
 
     def finish(self) -> int:

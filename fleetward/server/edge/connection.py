@@ -18,6 +18,7 @@ from picows import WSListener, WSUpgradeRequest
 from picows.picows import WSAutoPingStrategy, WSProtocol  # type: ignore[attr-defined]  # not fully public: pinned
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from fleetward.server.edge import body_reader
 from fleetward.server.edge.memory import Memory
 from fleetward.server.edge.plain_websocket import PlainWebSocket
 
@@ -72,6 +73,7 @@ class Connection(HttpToolsProtocol):
         self._address = ""
         self._head_bytes = 0
         self._reads_head = True
+        self._reads_bulk = False
         self.given_client: tuple[str, int] | None = None
         """The client that a trusted proxy named before TLS began."""
 
@@ -130,11 +132,19 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None and self.scope["method"] != "HEAD":
             self.cycle.transport = _HeadWithBody(self.transport)  # type: ignore[assignment]
+        if _announced(self.headers) >= body_reader.FROM_BYTES:
+            self._reads_bulk = True
+            self.transport.set_protocol(body_reader.BodyReader(self))  # type: ignore[arg-type]
         self._arm(self._limits.body_timeout)
 
     def on_body(self, body: bytes) -> None:
         """Bytes of a body came: more must follow in time."""
-        super().on_body(body)
+        if self._reads_bulk and not self.cycle.body and not self.cycle.response_complete:
+            self.cycle.body = body  # type: ignore[assignment]  # as it is, where uvicorn would copy it twice
+            self.flow.pause_reading()
+            self.cycle.message_event.set()
+        else:
+            super().on_body(body)
         if self._deadline is not None:
             self._arm(self._limits.body_timeout)
 
@@ -142,6 +152,9 @@ class Connection(HttpToolsProtocol):
         """The request is complete; the answer may take its time."""
         self._disarm()
         self._reads_head, self._head_bytes = True, 0
+        if self._reads_bulk:
+            self._reads_bulk = False
+            self.transport.set_protocol(self)
         super().on_message_complete()
 
     def _should_upgrade_to_ws(self) -> bool:
@@ -239,6 +252,14 @@ class Connection(HttpToolsProtocol):
             )
         self.transport.close()
         self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
+
+
+def _announced(headers: Sequence[tuple[bytes, bytes]]) -> int:
+    """The length of a body as its head tells it; 0 for none."""
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit() and len(value) < 20:
+            return int(value)
+    return 0
 
 
 def upgrade_request(headers: Sequence[tuple[bytes, bytes]]) -> bytes:

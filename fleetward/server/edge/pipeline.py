@@ -451,7 +451,7 @@ class Pipeline:
             self._audit_read(exchange.context, exchange.entry, exchange.request)
 
     def _log(self, exchange: Exchange, response: Response, fault: AwsError | None, seconds: float) -> None:
-        level = logging.INFO if response.status < 500 else logging.ERROR
+        level = logging.INFO if response.status < 500 or response.status == 501 else logging.ERROR
         entry, context = exchange.entry, exchange.context
         self.requests.line(
             level,

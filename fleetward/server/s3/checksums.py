@@ -29,7 +29,7 @@ MEMBERS = {
     "SHA256": "ChecksumSHA256",
 }
 ALGORITHMS = {member: algorithm for algorithm, member in MEMBERS.items()}
-_CRCS: Mapping[str, tuple[Callable[[bytes, int], int], Callable[[int, int, int], int], int]] = {
+_CRCS: Mapping[str, tuple[Callable[[bytes | memoryview, int], int], Callable[[int, int, int], int], int]] = {
     "CRC32": (crt.crc32, crt.combine_crc32, 4),
     "CRC32C": (crt.crc32c, crt.combine_crc32c, 4),
     "CRC64NVME": (crt.crc64nvme, crt.combine_crc64nvme, 8),
@@ -40,7 +40,7 @@ _SIZES = {"CRC32": 4, "CRC32C": 4, "CRC64NVME": 8, "SHA1": 20, "SHA256": 32}
 class Running(Protocol):
     """A checksum under way."""
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         """Take the next bytes."""
 
     def digest(self) -> bytes:
@@ -54,7 +54,7 @@ class Crc:
         self._function, _, self._size = _CRCS[algorithm]
         self._value = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         """Take the next bytes."""
         self._value = self._function(data, self._value)
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from fleetward.protocol import sigv4
@@ -23,6 +24,8 @@ from fleetward.server.s3.errors import (
     XAmzContentChecksumMismatch,
     XAmzContentSHA256Mismatch,
 )
+
+BESIDE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class Hashes:
         self._sums = {algorithm: checksums.running(algorithm) for algorithm in sorted(wanted.algorithms)}
         self.size_bytes = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         """Take the next bytes."""
         self.size_bytes += len(data)
         self._md5.update(data)
@@ -147,23 +150,44 @@ class Intake:
     """One upload under way. Its methods are called from one worker thread after the other, never from two at once."""
 
     def __init__(
-        self, objects: Objects, blob: str, tenant_key: bytes, wanted: Expected, decoder: ChunkedBodyVerifier | None
+        self,
+        objects: Objects,
+        blob: str,
+        tenant_key: bytes,
+        wanted: Expected,
+        decoder: ChunkedBodyVerifier | None,
+        beside: Executor | None = None,
     ) -> None:
+        """`beside` hashes large pieces while they are encrypted and written: MD5 takes as long as both."""
         self._blob = blob
         self._hashes = Hashes(wanted)
         self._decoder = decoder
         self._cipher = content.cipher(tenant_key, blob)
+        self._beside = beside
+        self._plain, self._sealed = bytearray(), bytearray(content.BLOCK)
         self._upload: Upload | None = objects.upload(content.storage_key(blob))
 
     def take(self, chunks: Sequence[bytes]) -> None:
         """Take the next bytes of the wire."""
-        data = b"".join(chunks)
         if self._decoder is not None:
-            data = unwrapped(self._decoder, data)
-        if data:
+            chunks = [unwrapped(self._decoder, chunk) for chunk in chunks]
+        size = sum(map(len, chunks))
+        if size > len(self._plain):  # kept from piece to piece: memory that is new costs more than the copy
+            self._plain, self._sealed = bytearray(size), bytearray(size + content.BLOCK)
+        position = 0
+        for chunk in chunks:
+            self._plain[position : position + len(chunk)] = chunk
+            position += len(chunk)
+        data = memoryview(self._plain)[:size]
+        hashing = self._beside.submit(self._hashes.update, data) if self._beside and size >= BESIDE else None
+        if hashing is None:
             self._hashes.update(data)
-            assert self._upload is not None
-            self._upload.write(self._cipher.update(data))
+        assert self._upload is not None
+        try:
+            self._upload.write(memoryview(self._sealed)[: self._cipher.update_into(data, self._sealed)])
+        finally:
+            if hashing is not None:
+                hashing.result()
 
     def finish(self, chunks: Sequence[bytes] = ()) -> Stored:
         """The last bytes have come: check everything, then have the blob on the disk."""

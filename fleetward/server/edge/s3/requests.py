@@ -77,6 +77,7 @@ class Storage:
         self._objects = objects
         self._clock = clock
         self._threads = ThreadPoolExecutor(THREADS, "s3-bytes")
+        self._hashing = ThreadPoolExecutor(THREADS, "s3-hashes")
         self._keys: dict[tuple[str, str, int], bytes] = {}
 
     async def answer(self, exchange: Exchange, path: str) -> Response:
@@ -224,7 +225,7 @@ class Storage:
         self.check_room()
         key = await self._tenant_key(account, region)
         blob = content.new_blob(account, region)
-        taken = await self._in_thread(Intake, self._objects, blob, key, wanted, decoder)
+        taken = await self._in_thread(Intake, self._objects, blob, key, wanted, decoder, self._hashing)
         working: asyncio.Future[None] | None = None
         gathered: list[bytes] = []
         size = 0
@@ -284,6 +285,7 @@ class Storage:
     def close(self) -> None:
         """Let the threads go."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._hashing.shutdown(wait=False)
 
 
 def _context(exchange: Exchange) -> Any:
