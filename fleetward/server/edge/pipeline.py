@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -276,6 +276,19 @@ class Pipeline:
             caller = replace(caller, context={**caller.context, "fleetward:PreviousKey": "true"})
         exchange.context = self._context(exchange, caller, claim.region)
         self._identities.used(caller, claim.region, claim.service, self._runner.clock.now())
+
+    async def claimed(self, exchange: Exchange, claim: sigv4.Claim, check: Callable[[str, datetime], None]) -> None:
+        """Authenticate by a signature of S3's own kind; `check` gets secret and time, and raises SignatureFault."""
+        now = self._runner.clock.now()
+        exchange.claim = claim
+        exchange.identity = await self._identities.of(claim, claim.session_token, now)
+        try:
+            check(exchange.identity.secret, now)
+        except sigv4.SignatureFault as fault:
+            raise signature_error(fault) from fault
+        exchange.mark_authenticated()
+        exchange.context = self._context(exchange, exchange.identity.caller, claim.region)
+        self._identities.used(exchange.identity.caller, claim.region, claim.service, now)
 
     async def enter(self, exchange: Exchange, service: str, operation: str) -> None:
         """For paths that are not API calls: identify and authenticate as for an operation, without reading the body.

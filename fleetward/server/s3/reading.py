@@ -62,6 +62,9 @@ def _describe(call: Call, bucket: Bucket, request: Request, row: Row[Any]) -> tu
     check_read(request, row.etag, row.modified_at)
     if call.caller.kind == "anonymous" and any(name in request for name in OVERRIDES):
         raise InvalidRequest("Request specific response headers cannot be used for anonymous GET requests.")
+    for name in OVERRIDES:
+        if any(each < " " for each in str(request.get(name, ""))):
+            raise InvalidArgument("The value holds a character that no header may hold.", ArgumentName=name)
     wanted, parts = _range(request, row)
     start, end = wanted or (0, row.size_bytes)
     result = shown(row.headers)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from fleetward.protocol.api import rest_xml
 from fleetward.protocol.sigv4 import SignatureFault
@@ -50,11 +52,42 @@ def render(exchange: Exchange, fault: AwsError | None) -> Response:
     if operation.name == "GetBucketLocation":
         return Response(200, (("content-type", rest_xml.CONTENT_TYPE), *identity), location(result))
     rendered = rest_xml.render_result(model, operation, result)
-    status, headers = rendered.status, [*rendered.headers.items(), *identity]
+    headers = [*((name, _as_sent(value)) for name, value in rendered.headers.items()), *identity]
+    status = rendered.status
     if operation.name in ("GetObject", "HeadObject"):
         status = 206 if "ContentRange" in result else 200
         headers += [*SANDBOX, *_attachment(exchange, rendered.headers)]
     return Response(status, tuple(headers), rendered.body)
+
+
+def _as_sent(value: str) -> str:
+    """A header's text such that its Latin-1 bytes are UTF-8 where it holds more than Latin-1."""
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "replace").decode("latin-1")
+    return value
+
+
+def posted(exchange: Exchange, bucket: str, key: str, fields: Mapping[str, str]) -> Response:
+    """PostObject's answer: empty, a document, or the address where the browser is to go on."""
+    etag, identity = exchange.result["ETag"], ("x-amz-request-id", exchange.request_id)
+    place = f"/{bucket}/{quote(key.encode('utf-8', 'surrogatepass'))}"
+    headers = [("etag", etag), ("location", place), identity]
+    if "VersionId" in exchange.result:
+        headers.append(("x-amz-version-id", exchange.result["VersionId"]))
+    onward = fields.get("success_action_redirect") or fields.get("redirect", "")
+    if onward.startswith(("http://", "https://")) and onward.isprintable():
+        query = urlencode({"bucket": bucket, "key": key, "etag": etag})
+        onward = f"{onward}{'&' if '?' in onward else '?'}{query}"
+        return Response(303, (*headers[:1], ("location", onward), *headers[2:]), b"")
+    status = {"200": 200, "201": 201}.get(fields.get("success_action_status", ""), 204)
+    if status != 201:
+        return Response(status, tuple(headers), b"")
+    members = {"Location": place, "Bucket": bucket, "Key": key, "ETag": etag}
+    inside = "".join(f"<{name}>{rest_xml.escape(text)}</{name}>" for name, text in members.items())
+    body = f"{rest_xml.DECLARATION}<PostResponse>{inside}</PostResponse>".encode()
+    return Response(201, (*headers, ("content-type", rest_xml.CONTENT_TYPE)), body)
 
 
 def location(result: dict[str, Any]) -> bytes:

@@ -11,25 +11,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
-from fleetward.protocol import sigv4
+from fleetward.protocol import sigv2, sigv4
 from fleetward.protocol.api import rest, rest_xml, validate
 from fleetward.protocol.api.model import SerializationFault, ServiceModel, UnknownOperation
 from fleetward.protocol.sigv4_chunks import ChunkedBodyVerifier
 from fleetward.server.call import service_context
 from fleetward.server.edge.pipeline import Exchange, Pipeline, Response
-from fleetward.server.edge.s3 import answers, intake
+from fleetward.server.edge.s3 import answers, forms, intake
+from fleetward.server.edge.s3.addressing import FORM
 from fleetward.server.edge.s3.intake import Expected, Intake
 from fleetward.server.edge.s3.outflow import PIECE, Outflow
 from fleetward.server.ports import Clock, Objects
-from fleetward.server.s3 import content, multipart, writing
+from fleetward.server.s3 import content, multipart, post_policy, writing
+from fleetward.server.s3.access import Bucket
 from fleetward.server.s3.content import Stored
 from fleetward.server.s3.errors import (
+    AccessDenied,
     AuthorizationHeaderMalformed,
     InvalidArgument,
     InvalidRequest,
@@ -93,8 +97,13 @@ class Storage:
     async def _serve(self, exchange: Exchange, path: str) -> Response | None:
         pairs = _pairs(exchange.query)
         path = path.rstrip("/") or "/" if path.count("/") == 2 else path  # a bucket's address may end in a slash
+        if _is_form(exchange):
+            return await self._form(exchange, path, pairs)
         self._route(exchange, path, pairs)
-        await self._authenticate(exchange)
+        if sigv2.is_presigned(exchange.query):
+            await self._authenticate_as_of_old(exchange, path, pairs)
+        else:
+            await self._authenticate(exchange)
         await self._pipeline.throttle(exchange)
         assert exchange.operation is not None
         name = exchange.operation.name
@@ -137,7 +146,7 @@ class Storage:
                 check_region(claimed.region, self._pipeline.regions)
         await self._pipeline.identify(exchange)
         await self._pipeline.authenticate(exchange)
-        claim, context = exchange.claim, _context(exchange)
+        claim = exchange.claim
         found: dict[str, str] = {}
         if claim is not None:
             found["s3:authType"] = "REST-QUERY-STRING" if claim.presigned else "REST-HEADER"
@@ -145,8 +154,74 @@ class Storage:
             found["s3:signatureAge"] = str(int((self._clock.now() - claim.signed_at).total_seconds() * 1000))
         if hashed := exchange.headers.get("x-amz-content-sha256"):
             found["s3:x-amz-content-sha256"] = hashed
+        self._tell_how_signed(exchange, found)
+
+    async def _authenticate_as_of_old(self, exchange: Exchange, path: str, pairs: list[tuple[str, str]]) -> None:
+        """By Signature Version 2 in the query."""
+        try:
+            claim = sigv2.parse_claim(pairs, self._pipeline.regions[0])
+        except sigv4.SignatureFault as fault:
+            raise AccessDenied(fault.message) from fault
+
+        def check(secret: str, now: datetime) -> None:
+            sigv2.verify(
+                claim, secret, method=exchange.method, resource=path, pairs=pairs, headers=exchange.headers, now=now
+            )
+
+        await self._pipeline.claimed(exchange, claim, check)
+        self._tell_how_signed(exchange, {"s3:authType": "REST-QUERY-STRING", "s3:signatureversion": "AWS"})
+
+    def _tell_how_signed(self, exchange: Exchange, found: dict[str, str]) -> None:
+        context = _context(exchange)
         caller = replace(context.caller, context={**context.caller.context, **found})
         exchange.context = replace(context, caller=caller)
+
+    # --- forms -------------------------------------------------------------------------------------------------------
+
+    async def _form(self, exchange: Exchange, path: str, pairs: list[tuple[str, str]]) -> Response:
+        """PostObject: fields first, then the file, whose policy says what they may be."""
+        bucket = unquote(path[1:])
+        if "/" in bucket or not bucket:
+            raise MethodNotAllowed("The specified method is not allowed against this resource.", Method="POST")
+        exchange.service, exchange.operation = self._model, self._model.operations["PutObject"]
+        exchange.entry = self._service.operations["PutObject"]
+        form = forms.Form(exchange.headers.get("content-type", ""), exchange.chunks(multipart.LARGEST_PART + WRAPPING))
+        fields = await form.fields()
+        policy = await self._authenticate_form(exchange, fields)
+        await self._pipeline.throttle(exchange)
+        exchange.request = post_policy.request_of(bucket, fields, form.file_name)
+        await self._pipeline.admit(exchange)
+        self._validate(exchange)
+        limits = policy.check(bucket, fields, form.file_name, self._clock.now()) if policy is not None else None
+        found: Bucket = await self._pipeline.call(ADMIT_UPLOAD, _context(exchange), exchange.request)
+        wanted = replace(intake.expected(fields, sigv4.UNSIGNED_PAYLOAD), size_bytes=None)
+
+        async def chunks(_: int) -> AsyncIterator[bytes]:
+            size = 0
+            async for chunk in form.file():
+                size += len(chunk)
+                post_policy.check_size(size, limits, ended=False)
+                yield chunk
+            post_policy.check_size(size, limits, ended=True)
+
+        exchange.request["Body"] = await self.receive(exchange, found.account, found.region, wanted, None, chunks)
+        await self._pipeline.run(exchange)
+        return answers.posted(exchange, bucket, exchange.request["Key"], fields)
+
+    async def _authenticate_form(self, exchange: Exchange, fields: dict[str, str]) -> post_policy.Policy | None:
+        """By the signature over the form's policy, in either version; without a policy it is a stranger's."""
+        text = fields.get("policy", "")
+        if not text:
+            if any(name in fields for name in ("x-amz-signature", "signature")):
+                raise AccessDenied("A signed form carries a policy.")
+            await self._pipeline.identify(exchange)
+            return None
+        claim = post_policy.claim_of(fields, self._pipeline.regions[0])
+        if claim.date:
+            check_region(claim.region, self._pipeline.regions)
+        await self._pipeline.claimed(exchange, claim, lambda secret, _: post_policy.verify(claim, fields, secret))
+        self._tell_how_signed(exchange, {"s3:authType": "POST"})
+        return post_policy.parse(text)
 
     async def _document(self, exchange: Exchange) -> bytes:
         """The body of every operation but those that stream it, checked against what its headers say."""
@@ -286,6 +361,10 @@ class Storage:
         """Let the threads go."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._hashing.shutdown(wait=False)
+
+
+def _is_form(exchange: Exchange) -> bool:
+    return exchange.method == "POST" and exchange.headers.get("content-type", "").startswith(FORM)
 
 
 def _context(exchange: Exchange) -> Any:
