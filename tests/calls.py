@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fleetward.protocol.sigv4 import Credentials
-from tests.calls_iam import IAM_CALLS, STS_CALLS
+from tests.calls_iam import IAM_CALLS, STS_CALLS, change_password
 from tests.calls_kms import KMS_CALLS
 from tests.calls_logs import LOGS_CALLS
 from tests.serving import Answer, Node, ServerProcess, eventually, private_key, public_text
@@ -35,6 +35,8 @@ class Stage:
         self.node = node
         self._numbers = itertools.count(1)
         self.kept_output = ""
+        self.user: Credentials | None = None
+        """Whose call is to be made next, where it is a user's own."""
 
     def root(self, operation: str, **request: Any) -> Any:
         """An operator's call that must succeed; its result."""
@@ -118,7 +120,7 @@ Make = Callable[[Stage], dict[str, Any]]
 
 @dataclass(frozen=True)
 class ValidCall:
-    """How a request is made, and who signs: root, node (temporary keys), key (the node's own) or nobody."""
+    """How a request is made, and who signs: root, user, node (temporary keys), key (the node's own) or nobody."""
 
     make: Make
     by: str = "root"
@@ -131,6 +133,8 @@ def signer(stage: Stage, call: ValidCall, node: Node | None = None) -> Credentia
         return None
     if call.by == "root":
         return stage.server.root
+    if call.by == "user":
+        return stage.user
     return chosen if call.by == "key" else chosen.keys
 
 
@@ -228,6 +232,7 @@ def _sharing(stage: Stage) -> dict[str, Any]:
 CALLS: Mapping[str, ValidCall] = {
     **{name: ValidCall(make, by) for name, (make, by) in STS_CALLS.items()},
     **{name: ValidCall(make) for name, make in IAM_CALLS.items()},
+    "iam:ChangePassword": ValidCall(change_password, "user"),
     "ssmmessages:CreateControlChannel": ValidCall(
         lambda stage: {"ChannelId": stage.node.node_id, "MessageSchemaVersion": "1.0", "RequestId": "1"}, "node"
     ),

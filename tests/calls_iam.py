@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.serving import ACCOUNT
+from fleetward.protocol.sigv4 import Credentials
+from tests.identity_provider import IdentityProvider
+from tests.serving import ACCOUNT, eventually
 
 ALLOW = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "ssm:ListNodes", "Resource": "*"}}
 POLICY = json.dumps(ALLOW)
@@ -19,6 +21,10 @@ TRUST = json.dumps(
             "Action": ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"],
         },
     }
+)
+PASSWORD = "Correct-Horse-9"
+CHANGE_OWN = json.dumps(
+    {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "iam:ChangePassword", "Resource": "*"}}
 )
 READ_ONLY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
 TAGS = [{"Key": "a", "Value": "b"}]
@@ -192,6 +198,80 @@ def _tagging(noun: str, member: str, one: Callable[[Any], str]) -> dict[str, Mak
     }
 
 
+def new_profile(stage: Any) -> str:
+    """A new instance profile's name."""
+    name = str(stage.name())
+    stage.iam("create_instance_profile", InstanceProfileName=name)
+    return name
+
+
+def new_provider(stage: Any) -> str:
+    """A new OIDC provider's ARN; those of calls before are removed, there may be a hundred."""
+    _forget_providers(stage)
+    made = stage.iam("create_open_id_connect_provider", Url=f"https://{stage.name().lower()}.example.com")
+    return str(made["OpenIDConnectProviderArn"])
+
+
+def _forget_providers(stage: Any) -> None:
+    listed = [each["Arn"] for each in stage.iam("list_open_id_connect_providers")["OpenIDConnectProviderList"]]
+    if len(listed) > 80:
+        keeping = set(stage.__dict__.get("_iam_kept", {}).values())
+        for arn in listed:
+            if arn.endswith(".example.com") and arn not in keeping:
+                stage.iam("delete_open_id_connect_provider", OpenIDConnectProviderArn=arn)
+
+
+def _new_provider(stage: Any) -> dict[str, Any]:
+    _forget_providers(stage)
+    url = f"https://{stage.name().lower()}.example.com"
+    return {"Url": url, "ClientIDList": ["app"], "ThumbprintList": ["0" * 40], "Tags": TAGS}
+
+
+def _provider(stage: Any) -> dict[str, Any]:
+    return {"OpenIDConnectProviderArn": kept(stage, "OpenIDConnectProvider", new_provider)}
+
+
+def _held_role(stage: Any) -> dict[str, Any]:
+    request = {"InstanceProfileName": new_profile(stage), "RoleName": kept(stage, "Role", new_role)}
+    stage.iam("add_role_to_instance_profile", **request)
+    return request
+
+
+def _alias(stage: Any) -> dict[str, Any]:
+    stage.iam("create_account_alias", AccountAlias="calls")
+    return {"AccountAlias": "calls"}
+
+
+def _chosen_policy(stage: Any) -> dict[str, Any]:
+    stage.iam("update_account_password_policy", MinimumPasswordLength=8)
+    return {}
+
+
+def _with_password(stage: Any) -> dict[str, Any]:
+    user = new_user(stage)
+    stage.iam("create_login_profile", UserName=user, Password=PASSWORD)
+    return {"UserName": user}
+
+
+def _source(stage: Any) -> dict[str, Any]:
+    user = kept(stage, "User", new_user)
+    return {"PolicySourceArn": f"arn:aws:iam::{ACCOUNT}:user/{user}"}
+
+
+def _report(stage: Any) -> dict[str, Any]:
+    eventually(lambda: stage.iam("generate_credential_report")["State"] == "COMPLETE")
+    return {}
+
+
+def change_password(stage: Any) -> dict[str, Any]:
+    """A user's own call: its key is the stage's from then on."""
+    user = _with_password(stage)["UserName"]
+    stage.iam("put_user_policy", UserName=user, PolicyName="own", PolicyDocument=CHANGE_OWN)
+    made = stage.iam("create_access_key", UserName=user)["AccessKey"]
+    stage.user = Credentials(made["AccessKeyId"], made["SecretAccessKey"])
+    return {"OldPassword": PASSWORD, "NewPassword": f"{PASSWORD}-2"}
+
+
 PAGE = {"MaxItems": 10}
 
 IAM_CALLS: Mapping[str, Make] = {
@@ -270,6 +350,49 @@ IAM_CALLS: Mapping[str, Make] = {
     **_tagging("User", "UserName", new_user),
     **_tagging("Role", "RoleName", new_role),
     **_tagging("Policy", "PolicyArn", new_policy),
+    "iam:CreateAccountAlias": lambda stage: {"AccountAlias": "calls"},
+    "iam:DeleteAccountAlias": _alias,
+    "iam:ListAccountAliases": lambda stage: dict(PAGE),
+    "iam:UpdateAccountPasswordPolicy": lambda stage: {"MinimumPasswordLength": 8, "PasswordReusePrevention": 2},
+    "iam:GetAccountPasswordPolicy": _chosen_policy,
+    "iam:DeleteAccountPasswordPolicy": _chosen_policy,
+    "iam:GetAccountSummary": lambda stage: {},
+    "iam:CreateLoginProfile": fresh("User", Password=PASSWORD, PasswordResetRequired=True),
+    "iam:GetLoginProfile": _with_password,
+    "iam:UpdateLoginProfile": lambda stage: {**_with_password(stage), "Password": PASSWORD},
+    "iam:DeleteLoginProfile": _with_password,
+    "iam:CreateInstanceProfile": named("InstanceProfileName", Path="/calls/", Tags=TAGS),
+    "iam:GetInstanceProfile": lambda stage: {"InstanceProfileName": kept(stage, "profile", new_profile)},
+    "iam:ListInstanceProfiles": lambda stage: {"PathPrefix": "/", **PAGE},
+    "iam:ListInstanceProfilesForRole": of("Role", **PAGE),
+    "iam:AddRoleToInstanceProfile": lambda stage: {
+        "InstanceProfileName": new_profile(stage),
+        "RoleName": kept(stage, "Role", new_role),
+    },
+    "iam:RemoveRoleFromInstanceProfile": _held_role,
+    "iam:DeleteInstanceProfile": lambda stage: {"InstanceProfileName": new_profile(stage)},
+    "iam:SimulateCustomPolicy": lambda stage: {
+        "PolicyInputList": [POLICY],
+        "ActionNames": ["ssm:ListNodes"],
+        "ResourceArns": ["*"],
+        "ContextEntries": [{"ContextKeyName": "aws:username", "ContextKeyValues": ["a"], "ContextKeyType": "string"}],
+        **PAGE,
+    },
+    "iam:SimulatePrincipalPolicy": lambda stage: {"ActionNames": ["ssm:ListNodes"], **_source(stage)},
+    "iam:GetContextKeysForCustomPolicy": lambda stage: {"PolicyInputList": [POLICY]},
+    "iam:GetContextKeysForPrincipalPolicy": lambda stage: {"PolicyInputList": [POLICY], **_source(stage)},
+    "iam:GenerateCredentialReport": lambda stage: {},
+    "iam:GetCredentialReport": _report,
+    "iam:GetAccountAuthorizationDetails": lambda stage: {"Filter": ["User", "Role"], **PAGE},
+    "iam:CreateOpenIDConnectProvider": _new_provider,
+    "iam:ListOpenIDConnectProviders": lambda stage: {},
+    "iam:GetOpenIDConnectProvider": _provider,
+    "iam:UpdateOpenIDConnectProviderThumbprint": lambda stage: {**_provider(stage), "ThumbprintList": ["1" * 40]},
+    "iam:AddClientIDToOpenIDConnectProvider": lambda stage: {**_provider(stage), "ClientID": "other"},
+    "iam:RemoveClientIDFromOpenIDConnectProvider": lambda stage: {**_provider(stage), "ClientID": "other"},
+    "iam:DeleteOpenIDConnectProvider": lambda stage: {"OpenIDConnectProviderArn": new_provider(stage)},
+    **_tagging("InstanceProfile", "InstanceProfileName", lambda stage: new_profile(stage)),
+    **_tagging("OpenIDConnectProvider", "OpenIDConnectProviderArn", lambda stage: new_provider(stage)),
     **_tagging("MFADevice", "SerialNumber", _device),
 }
 """`iam:Operation` -> maker of its request; root signs."""
@@ -289,6 +412,35 @@ def _assume(stage: Any) -> dict[str, Any]:
     }
 
 
+_PROVIDERS: list[IdentityProvider] = []
+
+
+def _web_identity(stage: Any) -> dict[str, Any]:
+    if not _PROVIDERS:
+        _PROVIDERS.append(IdentityProvider())
+    (provider,) = _PROVIDERS
+
+    def role(stage: Any) -> str:
+        arn = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{provider.host}"
+        listed = stage.iam("list_open_id_connect_providers")["OpenIDConnectProviderList"]
+        if arn not in [each["Arn"] for each in listed]:
+            stage.iam("create_open_id_connect_provider", Url=provider.issuer, ClientIDList=["app"])
+        name, trust = str(stage.name()), {"Federated": arn}
+        statement = {"Effect": "Allow", "Principal": trust, "Action": "sts:AssumeRoleWithWebIdentity"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": statement})
+        stage.iam("create_role", RoleName=name, AssumeRolePolicyDocument=document)
+        return f"arn:aws:iam::{ACCOUNT}:role/{name}"
+
+    return {
+        "RoleArn": kept(stage, "web role", role),
+        "RoleSessionName": "a-call",
+        "WebIdentityToken": provider.token(),
+        "DurationSeconds": 900,
+        "Policy": POLICY,
+        "PolicyArns": [{"arn": READ_ONLY}],
+    }
+
+
 STS_CALLS: Mapping[str, tuple[Make, str]] = {
     "sts:GetCallerIdentity": (lambda stage: {}, "root"),
     "sts:GetAccessKeyInfo": (_key_id, "root"),
@@ -298,5 +450,6 @@ STS_CALLS: Mapping[str, tuple[Make, str]] = {
         "root",
     ),
     "sts:AssumeRole": (_assume, "root"),
+    "sts:AssumeRoleWithWebIdentity": (_web_identity, "nobody"),
 }
 """`sts:Operation` -> maker of its request, and who signs."""

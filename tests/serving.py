@@ -37,6 +37,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from fleetward.protocol import sigv4
 from fleetward.protocol.sigv4 import Credentials
+from tests.identity_provider import IdentityProvider, authority
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -419,7 +420,13 @@ def _folder() -> Path:
 def serving() -> Iterator[ServerProcess]:
     """One server for the session."""
     folder = _folder()
-    server = ServerProcess(folder, requests_per_principal=1_000_000, requests_per_node=1_000_000).start()
+    server = ServerProcess(
+        folder,
+        requests_per_principal=1_000_000,
+        requests_per_node=1_000_000,
+        allow_fetch="127.0.0.0/8",
+        fetch_ca=authority().ca,
+    ).start()
     yield server
     server.stop()
     shutil.rmtree(folder, ignore_errors=True)
@@ -475,3 +482,11 @@ def other_node(serving: ServerProcess) -> Node:
 def iam(serving: ServerProcess) -> Any:
     """Root's client of IAM on the session's server."""
     return serving.client("iam")
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[IdentityProvider]:
+    """An identity provider that the session's server may ask."""
+    made = IdentityProvider()
+    yield made
+    made.close()

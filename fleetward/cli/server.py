@@ -22,6 +22,7 @@ def server(
     proxy_protocol: Annotated[
         bool | None, typer.Option("--proxy-protocol", help="Expect a PROXY header from the trusted proxies.")
     ] = None,
+    allow_fetch: Annotated[list[str] | None, typer.Option(help="Network that the server may fetch from.")] = None,
     account: Annotated[str | None, typer.Option(help="Account id, 12 digits. [default: 123456789012]")] = None,
     region: Annotated[list[str] | None, typer.Option(help="Region to serve. [default: us-east-1]")] = None,
     database: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite.")] = None,
@@ -43,6 +44,7 @@ def server(
         "public_url": public_url,
         "trusted_proxy": tuple(trusted_proxy) if trusted_proxy else None,
         "proxy_protocol": proxy_protocol,
+        "allow_fetch": tuple(allow_fetch) if allow_fetch else None,
         "account": account,
         "region": tuple(region) if region else None,
         "database": database,

@@ -21,6 +21,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from fleetward.protocol.api.model import load_service
 from fleetward.server import (
@@ -48,11 +49,13 @@ from fleetward.server.call import Call, Context, service_context
 from fleetward.server.edge.background import Background
 from fleetward.server.edge.channels import ROUNDS_OF_SILENCE, Channels
 from fleetward.server.edge.console import Console
+from fleetward.server.edge.fetch import Fetcher
 from fleetward.server.edge.gathered import AUDIT_AT_ONCE, AUDIT_SECONDS, Gathered
 from fleetward.server.edge.http import App, Page, Server, listen, server_names, split_address
 from fleetward.server.edge.identities import Identities
 from fleetward.server.edge.key_watch import KeyWatch
 from fleetward.server.edge.memory import Memory
+from fleetward.server.edge.outside import Performer
 from fleetward.server.edge.pages import OUTPUTS, Pages
 from fleetward.server.edge.passwords import Passwords
 from fleetward.server.edge.pipeline import Pipeline
@@ -271,6 +274,7 @@ class Application:
         self.identities = Identities(self.call, self.keys, self.settings, SIGNING_KEYS)
         self.channels = Channels(runner=self.runner, services=SERVICES, server_id=self.server_id)
         ec2messages.offer(self.channels.take.function, ssm.replies)
+        self.passwords = Passwords()
         self.pipeline = Pipeline(
             runner=self.runner,
             services=self.runner.services,
@@ -278,6 +282,9 @@ class Application:
             identities=self.identities,
             waits=self.waits,
             room=Room(self.settings.data),
+            performer=Performer(
+                Fetcher(self.settings.allow_fetch, self.settings.fetch_ca, self._ports), self.passwords
+            ),
             deny=self._deny,
             audit_read=self._audit_read,
         )
@@ -349,7 +356,6 @@ class Application:
             self.addresses.append(_url("http", sockets[-1][0]))
         ca = None if self.settings.tls_certificate else files.ca
         self.pages = Pages(pipeline=self.pipeline, objects=self.objects, settings=self.settings, ca=ca)
-        self.passwords = Passwords()
         console = Console(run=self.call, settings=self.settings, passwords=self.passwords, now=self.clock.now)
         app = App(
             self.pipeline,
@@ -456,6 +462,9 @@ class Application:
         await self.key_watch.look(now)
         self.memory.look(time.monotonic())
         await self.identities.write_uses(now)
+
+    def _ports(self) -> list[int]:
+        return [urlsplit(address).port or 443 for address in self.addresses]
 
     def _shape(self, entry: Entry) -> Any:
         service, _, operation = entry.name.partition(":")

@@ -107,6 +107,8 @@ class Context:
     referer: str = ""
     waiting_since: datetime | None = None
     """When a parked request was first run; None at that first run."""
+    outcomes: tuple[Any, ...] = ()
+    """What the effects came to that the entry has asked for so far."""
 
 
 class Sent(NamedTuple):

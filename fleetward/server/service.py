@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Executable
 
 from fleetward.server.call import ANY, Call, Context, Resource, Sent, service_context
 from fleetward.server.db import Db
+from fleetward.server.effects import Outside
 from fleetward.server.errors import AccessDeniedException, AwsError
 from fleetward.server.iam.context import Conditions
 from fleetward.server.keys import KeyRing
@@ -226,7 +227,7 @@ class Runner:
             _authorize(call, entry, request)
             output = entry.function(call, request) if request is not None else entry.function(call)
             self.react(call)
-            if isinstance(output, Wait):
+            if isinstance(output, (Wait, Outside)):
                 return [output]
             if self.record is not None and entry.audit:
                 self.record(call, entry, request, output if isinstance(output, AwsError) else None)

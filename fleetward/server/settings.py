@@ -56,6 +56,10 @@ class Settings:
     bus: str = setting("", "bus URL (nats://…); default: inside the process")
     objects: str = setting("", "object store URL (s3://…); default: a folder in the data folder")
     peer_listen: str = setting("", "address other servers reach this one by, host:port")
+    allow_fetch: tuple[str, ...] = setting(
+        (), "networks that the server may fetch from although they are not public: identity providers, packages"
+    )
+    fetch_ca: str = setting("", "PEM file of authorities that are trusted besides the system's when the server fetches")
     keys: str = setting("", "key ring: a file, or `command:PROGRAM`; default: keys.json in the data folder")
     log_level: str = setting("info", "debug, info, warning or error")
     websockets: str = setting("picows", "WebSocket implementation: picows or websockets")
@@ -133,6 +137,11 @@ def check(settings: Settings) -> Settings:
         _check_network(network)
     if settings.proxy_protocol and not settings.trusted_proxy:
         raise SettingsFault("proxy_protocol needs trusted_proxy: the networks that the proxies are in")
+    for network in settings.allow_fetch:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError as fault:
+            raise SettingsFault(f"allow_fetch must hold networks such as 10.0.0.0/8, not {network!r}") from fault
     if settings.websockets not in ("picows", "websockets"):
         raise SettingsFault("websockets must be picows or websockets")
     return settings

@@ -14,6 +14,7 @@ from fleetward.server.iam.service import iam
 from tests.api.test_aws_command import Aws, aws  # noqa: F401  (a fixture)
 from tests.calls_iam import POLICY, READ_ONLY, TAGS, TRUST
 from tests.one_time_codes import codes_of
+from tests.serving import eventually
 
 # ruff: noqa: F811
 
@@ -144,6 +145,76 @@ def devices(aws: Aws, folder: Path) -> None:
     aws("iam delete-virtual-mfa-device", serial_number=serial)
 
 
+def passwords(aws: Aws, folder: Path) -> None:
+    aws("iam update-account-password-policy", minimum_password_length="10", allow_users_to_change_password=True)
+    assert aws("iam get-account-password-policy")["PasswordPolicy"]["MinimumPasswordLength"] == 10
+    user, chosen = new(aws, "user"), "Correct-Horse-1"
+    aws("iam create-login-profile", user_name=user, password=chosen)
+    assert aws("iam get-login-profile", user_name=user)["LoginProfile"]["UserName"] == user
+    aws("iam update-login-profile", user_name=user, password_reset_required=True)
+    key = aws("iam create-access-key", user_name=user)["AccessKey"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+        patched.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+        aws("iam change-password", old_password=chosen, new_password=f"{chosen}-2")
+    aws("iam delete-login-profile", user_name=user)
+    aws("iam delete-account-password-policy")
+
+
+def account(aws: Aws, folder: Path) -> None:
+    aws("iam create-account-alias", account_alias="from-aws")
+    assert aws("iam list-account-aliases")["AccountAliases"] == ["from-aws"]
+    aws("iam delete-account-alias", account_alias="from-aws")
+    assert aws("iam get-account-summary")["SummaryMap"]["UsersQuota"] == 5000
+    details = aws("iam get-account-authorization-details", filter=["Role"], max_items="3")
+    assert len(details["RoleDetailList"]) == 3
+    eventually(lambda: aws("iam generate-credential-report")["State"] == "COMPLETE")
+    assert aws("iam get-credential-report")["ReportFormat"] == "text/csv"
+
+
+def instance_profiles(aws: Aws, folder: Path) -> None:
+    name, role = aws.stage.name(), new(aws, "role")
+    one = {"instance_profile_name": name}
+    aws("iam create-instance-profile", **one)
+    aws("iam add-role-to-instance-profile", **one, role_name=role)
+    assert aws("iam get-instance-profile", **one)["InstanceProfile"]["Roles"][0]["RoleName"] == role
+    assert len(aws("iam list-instance-profiles-for-role", role_name=role)["InstanceProfiles"]) == 1
+    aws("iam remove-role-from-instance-profile", **one, role_name=role)
+    aws("iam tag-instance-profile", **one, tags=TAGS)
+    assert aws("iam list-instance-profile-tags", **one)["Tags"] == TAGS
+    aws("iam untag-instance-profile", **one, tag_keys=["a"])
+    assert name in [each["InstanceProfileName"] for each in aws("iam list-instance-profiles")["InstanceProfiles"]]
+    aws("iam delete-instance-profile", **one)
+
+
+def simulations(aws: Aws, folder: Path) -> None:
+    role = aws("iam get-role", role_name="ReadOnly")["Role"]["Arn"]
+    asked = {"action_names": ["ssm:ListNodes"]}
+    (told,) = aws("iam simulate-principal-policy", policy_source_arn=role, **asked)["EvaluationResults"]
+    assert told["EvalDecision"] == "allowed"
+    (told,) = aws("iam simulate-custom-policy", policy_input_list=[POLICY], **asked)["EvaluationResults"]
+    assert told["EvalDecision"] == "allowed"
+    assert aws("iam get-context-keys-for-custom-policy", policy_input_list=[POLICY])["ContextKeyNames"] == []
+    assert "ContextKeyNames" in aws("iam get-context-keys-for-principal-policy", policy_source_arn=role)
+
+
+def providers(aws: Aws, folder: Path) -> None:
+    url = f"https://{aws.stage.name().lower()}.example.com"
+    made = aws("iam create-open-id-connect-provider", url=url, client_id_list=["app"])
+    one = {"open_id_connect_provider_arn": made["OpenIDConnectProviderArn"]}
+    aws("iam add-client-id-to-open-id-connect-provider", **one, client_id="other")
+    aws("iam remove-client-id-from-open-id-connect-provider", **one, client_id="app")
+    aws("iam update-open-id-connect-provider-thumbprint", **one, thumbprint_list=["a" * 40])
+    assert aws("iam get-open-id-connect-provider", **one)["ClientIDList"] == ["other"]
+    aws("iam tag-open-id-connect-provider", **one, tags=TAGS)
+    assert aws("iam list-open-id-connect-provider-tags", **one)["Tags"] == TAGS
+    aws("iam untag-open-id-connect-provider", **one, tag_keys=["a"])
+    assert made["OpenIDConnectProviderArn"] in [
+        each["Arn"] for each in aws("iam list-open-id-connect-providers")["OpenIDConnectProviderList"]
+    ]
+    aws("iam delete-open-id-connect-provider", **one)
+
+
 def credentials(aws: Aws, folder: Path) -> None:
     assert aws("sts get-caller-identity")["Arn"].endswith(":root")
     assert aws("sts get-session-token", duration_seconds="900")["Credentials"]["SessionToken"]
@@ -162,6 +233,11 @@ JOURNEYS: tuple[Callable[[Aws, Path], None], ...] = (
     policies,
     access_keys,
     devices,
+    passwords,
+    account,
+    instance_profiles,
+    simulations,
+    providers,
     credentials,
 )
 

@@ -25,9 +25,11 @@ from fleetward.server import errors
 from fleetward.server.call import Caller, Context, anonymous
 from fleetward.server.edge.gathered import RequestLog
 from fleetward.server.edge.identities import Identities, Identity
+from fleetward.server.edge.outside import Performer
 from fleetward.server.edge.room import Room
 from fleetward.server.edge.throttle import Throttle
 from fleetward.server.edge.waits import Waits
+from fleetward.server.effects import Outside
 from fleetward.server.errors import AwsError
 from fleetward.server.iam import evaluate
 from fleetward.server.service import Entry, Runner, Service, Wait, check_audience, nobody_is_denied
@@ -43,6 +45,8 @@ TARGETS = {
 }
 SLOWEST_WAIT = timedelta(seconds=30)
 MOST_QUERY_FIELDS = 1000
+MOST_OUTCOMES = 16
+"""Effects that one request may have performed."""
 GLOBAL_SERVICES = frozenset({"iam", "sts"})
 GLOBAL_REGION = "us-east-1"
 """Calls of services that have no region are signed for this one, by AWS's custom (user guide, "Regions: IAM")."""
@@ -122,6 +126,7 @@ class Pipeline:
         identities: Identities,
         waits: Waits,
         room: Room,
+        performer: Performer,
         deny: Callable[[Context, Entry, Any, AwsError], None],
         audit_read: Callable[[Context, Entry, Any], None],
     ) -> None:
@@ -132,6 +137,7 @@ class Pipeline:
         self._identities = identities
         self._waits = waits
         self.room = room
+        self._performer = performer
         self._deny = deny
         self._audit_read = audit_read
         self.requests = RequestLog(log)
@@ -429,6 +435,12 @@ class Pipeline:
         while True:
             mark = self._waits.mark()
             output = await self.call(exchange.entry, exchange.context, exchange.request)
+            if isinstance(output, Outside):
+                if len(exchange.context.outcomes) >= MOST_OUTCOMES:
+                    raise errors.InternalServerError("The operation asks for one thing after another.")
+                outcomes = [await self._performer.perform(effect) for effect in output.effects]
+                exchange.context = replace(exchange.context, outcomes=(*exchange.context.outcomes, *outcomes))
+                continue
             if not isinstance(output, Wait):
                 exchange.result = output or {}
                 return

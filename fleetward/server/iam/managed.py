@@ -152,6 +152,16 @@ def _of_row(row: Row[Any]) -> Managed:
     )
 
 
+def of_aws() -> list[Managed]:
+    """The policies that every account has."""
+    return [_of_aws(arn) for arn in principals.AWS_ARNS]
+
+
+def of_account(call: Call, below: str = "/") -> list[Managed]:
+    """The account's own policies below a path."""
+    return [_of_row(row) for row in call.db.all(LIST, account=call.account, below=below)]
+
+
 def versions(call: Call, policy: Managed) -> list[Version]:
     """All versions, the oldest first."""
     if not policy.owned:
@@ -259,9 +269,9 @@ def list_policies(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     scope, below = request.get("Scope", "All"), request.get("PathPrefix", "/")
     found: list[Managed] = []
     if scope != "Local":
-        found += [policy for policy in map(_of_aws, principals.AWS_ARNS) if policy.path.startswith(below)]
+        found += [policy for policy in of_aws() if policy.path.startswith(below)]
     if scope != "AWS":
-        found += [_of_row(row) for row in call.db.all(LIST, account=call.account, below=below)]
+        found += of_account(call, below)
     attached, bound = counts(call, [policy.arn for policy in found])
     usage = request.get("PolicyUsageFilter")
     if request.get("OnlyAttached") or usage == "PermissionsPolicy":

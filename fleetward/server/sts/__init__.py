@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleetward.server.sts import oneself, roles
+from fleetward.server.sts import oneself, roles, web_identity
 from fleetward.server.sts.service import sts
 
-__all__ = ["oneself", "roles", "sts"]
+__all__ = ["oneself", "roles", "sts", "web_identity"]

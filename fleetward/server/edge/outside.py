@@ -1,0 +1,30 @@
+"""Outside: performs what entries ask to have done outside of a transaction (`effects.py`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fleetward.server.edge.fetch import Fetcher
+from fleetward.server.edge.passwords import Passwords
+from fleetward.server.effects import AskedEffect, FetchUrl, HashPassword, VerifyPassword
+
+
+class Performer:
+    """Performs effects, one after another."""
+
+    def __init__(self, fetcher: Fetcher, passwords: Passwords) -> None:
+        self._fetcher = fetcher
+        self._passwords = passwords
+
+    async def perform(self, effect: AskedEffect) -> Any:
+        """What an effect comes to."""
+        match effect:
+            case HashPassword(password):
+                return await self._passwords.hashed(password)
+            case VerifyPassword(password, hashes):
+                for each in hashes:
+                    if await self._passwords.matches(each, password):
+                        return each
+                return ""
+            case FetchUrl():
+                return await self._fetcher.fetch(effect.url, effect.most_bytes, effect.seconds)

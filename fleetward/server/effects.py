@@ -1,0 +1,52 @@
+"""Effects: what an entry needs done outside of any transaction, as plain values; the edge performs them.
+
+An entry that needs one before it can answer returns `Outside(effects)`. It is then called again with the outcomes in
+`call.context.outcomes`, and so on until it returns something else. What an effect comes to is a value too, never an
+exception: `Failed` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class HashPassword:
+    """Comes to the argon2id hash of a password."""
+
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyPassword:
+    """Comes to the one of the hashes that the password belongs to, or to an empty text."""
+
+    password: str = field(repr=False)
+    hashes: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchUrl:
+    """Comes to the body behind an https URL, as bytes, or to `Failed` (DESIGN 3.13)."""
+
+    url: str
+    most_bytes: int = 1 << 20
+    seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An effect that could not be had; `reason` is fit to be shown."""
+
+    reason: str
+
+
+AskedEffect = HashPassword | VerifyPassword | FetchUrl
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """An entry's way to say: have this done outside and call me again."""
+
+    effects: Sequence[AskedEffect]
