@@ -8,6 +8,7 @@ import typer
 
 from fleetward import __version__
 from fleetward.cli import agent, audit, ca, command, demo, doctor, init, join, keys, leave, node, region, server, signin
+from fleetward.cli.login import commands as login
 
 program = typer.Typer(
     name="fleetward",
@@ -21,6 +22,8 @@ program.command("init")(init.init)
 program.command("join")(join.join)
 program.command("agent")(agent.agent)
 program.command("leave")(leave.leave)
+program.command("login")(login.login)
+program.command("logout")(login.logout)
 program.command("demo")(demo.demo)
 program.command("doctor")(doctor.doctor)
 program.command("halt")(command.halt)

@@ -70,7 +70,9 @@ def attempt(
 
 def refresh(world: World, token: str, *, address: str = "192.0.2.1", agent: str = "Browser") -> sessions.Granted:
     """Use a refresh token."""
-    granted: sessions.Granted = world.submit(Entry("refresh", sessions.refresh), at(world, address, agent), token)
+    granted: sessions.Granted = world.submit(
+        Entry("refresh", sessions.refresh), at(world, address, agent), sessions.Refresh(token)
+    )
     return granted
 
 

@@ -4,6 +4,8 @@
     POST    {} with the refresh cookie                               new keys, and the cookie's next value
     DELETE  with the refresh cookie                                  sign out
 
+Programs may have keys last up to an hour: "DurationSeconds" in either body.
+
 Cookies are `__Host-`, HttpOnly, Secure and SameSite=Strict. What a page of another site could make a browser send is
 refused: bodies are JSON and say so, and Origin and Sec-Fetch-Site name no one else.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,12 +60,13 @@ Run = Callable[[Entry, Context, Any], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The members of a request to sign in; empty: not given."""
+    """The members of a request to sign in, empty where not given; without a name: to refresh."""
 
-    user_name: str
-    password: str = field(repr=False)
-    code: str = field(repr=False)
-    new_password: str = field(repr=False)
+    last: timedelta
+    user_name: str = ""
+    password: str = field(default="", repr=False)
+    code: str = field(default="", repr=False)
+    new_password: str = field(default="", repr=False)
 
 
 class Console:
@@ -124,19 +127,23 @@ class Console:
 
     async def _post(self, exchange: Exchange) -> Response:
         members = read(await exchange.receive(BODY_LIMIT), exchange.headers.get("content-type", ""))
-        if members is None:
+        if not members.user_name:
             exchange.entry = REFRESH
             token = cookie_of(exchange, REFRESH_COOKIE)
             if not token:
                 raise SignInEnded("Nobody is signed in here.")
-            return self.granted(await self._run(REFRESH, self.context(exchange), token))
+            return self.granted(await self._run(REFRESH, self.context(exchange), sessions.Refresh(token, members.last)))
         exchange.entry = CONCLUDE
         return self.granted(await self._sign_in(exchange, members))
 
     async def _sign_in(self, exchange: Exchange, members: Members) -> sessions.Granted:
         context = self.context(exchange)
         attempt = password.Attempt(
-            members.user_name, members.code, bool(members.new_password), cookie_of(exchange, DEVICE_COOKIE)
+            members.user_name,
+            members.code,
+            bool(members.new_password),
+            members.last,
+            cookie_of(exchange, DEVICE_COOKIE),
         )
         begun: password.Begun = await self._run(BEGIN, context, attempt)
         stored = "" if begun.login is None else begun.login.hash
@@ -170,8 +177,8 @@ class Console:
         return Response(200, (*JSON, ("set-cookie", cookie(REFRESH_COOKIE, "", 0))), b"{}")
 
 
-def read(body: bytes, content_type: str) -> Members | None:
-    """The members of a body, None when it is empty braces; SerializationException, ValidationException otherwise."""
+def read(body: bytes, content_type: str) -> Members:
+    """The members of a body; CrossSiteRequest, SerializationException or ValidationException for any other."""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise CrossSiteRequest("The body has to be of the type application/json.")
     try:
@@ -180,14 +187,23 @@ def read(body: bytes, content_type: str) -> Members | None:
         raise SerializationException("The body is not JSON.") from fault
     if not isinstance(given, dict):
         raise SerializationException("The body is not a JSON object.")
+    last = _lifetime(given.pop("DurationSeconds", sessions.KEYS_LAST.total_seconds()))
     if not given:
-        return None
+        return Members(last)
     if set(given) - set(LENGTHS) or not {"UserName", "Password"} <= set(given):
         raise ValidationException(f"The body has UserName and Password, and may have others of {sorted(LENGTHS)}.")
     for name, value in given.items():
         if not isinstance(value, str) or not 0 < len(value) <= LENGTHS[name] or "\0" in value:
             raise ValidationException(f"{name} has to be a text of 1 to {LENGTHS[name]} characters.")
-    return Members(given["UserName"], given["Password"], given.get("TokenCode", ""), given.get("NewPassword", ""))
+    named = {"user_name": "UserName", "password": "Password", "code": "TokenCode", "new_password": "NewPassword"}
+    return Members(last, **{name: given.get(member, "") for name, member in named.items()})
+
+
+def _lifetime(seconds: object) -> timedelta:
+    shortest, longest = sessions.KEYS_LAST.total_seconds(), sessions.LONGEST_KEYS.total_seconds()
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not shortest <= seconds <= longest:
+        raise ValidationException(f"DurationSeconds has to be a number from {shortest:.0f} to {longest:.0f}.")
+    return timedelta(seconds=int(seconds))
 
 
 def check_origin(exchange: Exchange, settings: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from fleetward.server import audit
 from fleetward.server.call import Call, Caller
@@ -27,6 +28,7 @@ class Attempt:
     user_name: str
     code: str = field(default="", repr=False)
     changes_password: bool = False
+    last: timedelta = sessions.KEYS_LAST
     device: str = field(default="", repr=False)
 
 
@@ -82,7 +84,7 @@ def conclude(call: Call, compared: Compared) -> sessions.Granted | AwsError:
     beginning = sessions.Beginning(
         "user", login.name, login.arn, login.user_id, sessions.mark_of(login), second_factor=bool(login.devices)
     )
-    return sessions.begin(call, beginning, device)
+    return sessions.begin(call, beginning, device, attempt.last)
 
 
 def must_change(call: Call, login: sign_in.Login) -> bool:

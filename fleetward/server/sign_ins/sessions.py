@@ -26,6 +26,8 @@ from fleetward.server.sign_ins.tables import sign_ins, tokens
 from fleetward.server.sts import issue
 
 KEYS_LAST = timedelta(minutes=15)
+LONGEST_KEYS = timedelta(hours=1)
+"""Ours: programs may ask for so much, since the SDKs renew keys with every call that have less than 15 minutes left."""
 GRACE = timedelta(seconds=5)
 MOST_SUCCESSORS = 8
 MOST_TOKENS = 1000
@@ -87,7 +89,7 @@ class Granted:
     device: str = field(default="", repr=False)
 
 
-def begin(call: Call, beginning: Beginning, device: str = "") -> Granted:
+def begin(call: Call, beginning: Beginning, device: str = "", last: timedelta = KEYS_LAST) -> Granted:
     """A new sign-in of the caller's address and program."""
     _make_room(call, beginning.principal_id)
     context, now = call.context, call.now
@@ -111,12 +113,20 @@ def begin(call: Call, beginning: Beginning, device: str = "") -> Granted:
     call.db.run(ADD, row)
     found = call.db.first(FIND, account=call.account, of_sign_in=row["sign_in_id"])
     assert found is not None
-    return _granted(call, found, "", device)
+    return _granted(call, found, "", last, device)
 
 
-def refresh(call: Call, token: str) -> Granted | AwsError:
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """A refresh token, and how long the keys for it are to last."""
+
+    token: str = field(repr=False)
+    last: timedelta = KEYS_LAST
+
+
+def refresh(call: Call, asked: Refresh) -> Granted | AwsError:
     """New keys and the next token for a good one. An error that ends the sign-in is returned, not raised."""
-    digest = token_hash(token)
+    digest = token_hash(asked.token)
     shown = call.db.first(TOKEN, of_hash=digest)
     row = None if shown is None else call.db.first(FIND, account=shown.account_id, of_sign_in=shown.sign_in_id)
     if shown is None or row is None or row.account_id != call.account:
@@ -135,7 +145,7 @@ def refresh(call: Call, token: str) -> Granted | AwsError:
             call.db.run(REMOVE_TOKEN, {"of_hash": old})
     agent = shown_agent(call.context.user_agent)
     call.db.run(USED, {**this, "at": call.now, "by": call.context.source_ip[:64], "with": agent})
-    return _granted(call, row, digest)
+    return _granted(call, row, digest, asked.last)
 
 
 def sign_out(call: Call, token: str) -> str:
@@ -216,7 +226,7 @@ def _make_room(call: Call, principal_id: str) -> None:
         end(call, sign_in_id)
 
 
-def _granted(call: Call, row: Row[Any], parent: str, device: str = "") -> Granted:
+def _granted(call: Call, row: Row[Any], parent: str, last: timedelta, device: str = "") -> Granted:
     token = secrets.token_urlsafe(TOKEN_BYTES)
     call.db.run(
         ADD_TOKEN,
@@ -230,16 +240,16 @@ def _granted(call: Call, row: Row[Any], parent: str, device: str = "") -> Grante
             "replaced": False,
         },
     )
-    arn, keys = _keys(call, row)
+    arn, keys = _keys(call, row, last)
     return Granted(row.sign_in_id, arn, keys, token, row.expires_at, device)
 
 
-def _keys(call: Call, row: Row[Any]) -> tuple[str, Mapping[str, Any]]:
+def _keys(call: Call, row: Row[Any], last: timedelta) -> tuple[str, Mapping[str, Any]]:
     """Whom the keys act as, and the keys."""
     more = {"sign_in": row.sign_in_id, "user_id": row.principal_id}
     if row.second_factor_at is not None:
         more["mfa_at"] = str(int(row.second_factor_at.timestamp()))
-    lifetime = min(KEYS_LAST, row.expires_at - call.now)
+    lifetime = min(last, row.expires_at - call.now)
     standing = principals.standing(call, (row.principal_id, ()))
     arn = row.arn if standing is None or row.kind != "user" else standing.arn
     return arn, issue.issue(call, arn, row.kind, lifetime, issue.Session(more=more))

@@ -93,6 +93,11 @@ def test_a_user_without_a_password_does_not_get_in(serving: ServerProcess) -> No
         (b'{"UserName": "a", "Password": "' + b"x" * 129 + b'"}', 400),
         (b'{"UserName": "a", "Password": "b", "TokenCode": "1234567"}', 400),
         (b'{"UserName": "\xff", "Password": "b"}', 400),
+        (b'{"DurationSeconds": 899}', 400),
+        (b'{"DurationSeconds": 3601}', 400),
+        (b'{"DurationSeconds": "900"}', 400),
+        (b'{"DurationSeconds": 1e999}', 400),
+        (b'{"DurationSeconds": true}', 400),
         (b'{"x": "' + b"x" * 9000 + b'"}', 413),
     ],
 )
