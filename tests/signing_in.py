@@ -5,17 +5,14 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
-import sqlite3
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from typing import Any
 
 from fleetward.protocol.sigv4 import Credentials
-from fleetward.server.iam import passwords
 from tests.identities import allow, document, fresh
-from tests.serving import ACCOUNT, Answer, ServerProcess
+from tests.serving import Answer, ServerProcess
 
 REFRESH = "__Host-fleetward-refresh"
 DEVICE = "__Host-fleetward-device"
@@ -30,18 +27,14 @@ def fresh_address() -> str:
     return f"127.{40 + number // 250}.0.{2 + number % 250}"
 
 
-def give_password(server: ServerProcess, user_id: str, password: str = PASSWORD, *, reset: bool = False) -> None:
-    """A login profile, or another password in it."""
-    moment = int(time.time()) * 1_000_000
-    row = (user_id, ACCOUNT, passwords.hashed(password), "[]", reset, moment, moment)
-    with sqlite3.connect(server.data / "fleetward.db", timeout=20) as database:
-        database.execute("INSERT OR REPLACE INTO iam_login_profiles VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+def give_password(server: ServerProcess, name: str, password: str = PASSWORD, *, reset: bool = False) -> None:
+    """A login profile, as an administrator makes it."""
+    server.client("iam").create_login_profile(UserName=name, Password=password, PasswordResetRequired=reset)
 
 
-def take_password(server: ServerProcess, user_id: str) -> None:
+def take_password(server: ServerProcess, name: str) -> None:
     """Remove a login profile."""
-    with sqlite3.connect(server.data / "fleetward.db", timeout=20) as database:
-        database.execute("DELETE FROM iam_login_profiles WHERE user_id = ?", (user_id,))
+    server.client("iam").delete_login_profile(UserName=name)
 
 
 def person(server: ServerProcess, *statements: Mapping[str, Any], **options: Any) -> tuple[str, str]:
@@ -50,7 +43,7 @@ def person(server: ServerProcess, *statements: Mapping[str, Any], **options: Any
     user_id = client.create_user(UserName=name)["User"]["UserId"]
     text = document(*(statements or (allow("ssm:ListNodes"),)))
     client.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=text)
-    give_password(server, user_id, **options)
+    give_password(server, name, **options)
     return name, user_id
 
 

@@ -18,7 +18,6 @@ from tests.signing_in import (
     REFRESH,
     Browser,
     fresh_address,
-    give_password,
     keys,
     person,
     take_password,
@@ -75,8 +74,8 @@ def test_a_wrong_password_and_an_unknown_user_are_told_alike(serving: ServerProc
 
 
 def test_a_user_without_a_password_does_not_get_in(serving: ServerProcess) -> None:
-    name, user_id = person(serving)
-    take_password(serving, user_id)
+    name, _ = person(serving)
+    take_password(serving, name)
     assert Browser(serving).sign_in(name).code == "SignInRefused"
 
 
@@ -248,19 +247,21 @@ def test_a_token_planted_before_is_not_the_one_signed_in_with(serving: ServerPro
     assert attacker.refresh().json["Arn"].endswith(mallory)
 
 
-@pytest.mark.parametrize("change", ["password", "profile", "user"])
+@pytest.mark.parametrize("change", ["password", "own password", "profile", "user"])
 def test_keys_end_with_the_password_the_profile_or_the_user(serving: ServerProcess, change: str) -> None:
-    name, user_id = person(serving)
-    browser = Browser(serving)
+    name, _ = person(serving, allow("ssm:ListNodes", "iam:ChangePassword"))
+    browser, iam = Browser(serving), serving.client("iam")
     held = keys(browser.sign_in(name))
     assert listed(serving, held) == 200
     if change == "password":
-        give_password(serving, user_id, "Another-Horse-8")
+        iam.update_login_profile(UserName=name, Password="Another-Horse-8")
+    elif change == "own password":
+        serving.client("iam", held).change_password(OldPassword=PASSWORD, NewPassword="Another-Horse-8")
     else:
-        take_password(serving, user_id)
+        take_password(serving, name)
     if change == "user":
-        serving.client("iam").delete_user_policy(UserName=name, PolicyName="own")
-        serving.client("iam").delete_user(UserName=name)
+        iam.delete_user_policy(UserName=name, PolicyName="own")
+        iam.delete_user(UserName=name)
     eventually(lambda: ended(serving, held), within=1.2)
     assert browser.refresh().code == "SignInEnded"
 
