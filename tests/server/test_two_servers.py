@@ -22,6 +22,7 @@ import pytest
 
 from fleetward.server import app, keys
 from fleetward.server.certificates import prepare
+from tests.identities import allow, new_user
 from tests.services import Nats, Postgres
 from tests.serving import ServerProcess, eventually
 
@@ -303,3 +304,26 @@ def test_without_the_bus_commands_still_arrive_by_polling(pair: Pair, nats_serve
         nats_server.start()
     command_id = pair.send(pair.b, "echo with it again")
     assert pair.result(pair.a, command_id)["Status"] == "Success"
+
+
+def test_a_key_deleted_on_one_server_ends_on_the_other_within_a_second_also_when_no_wake_comes(
+    pair: Pair, nats_server: Nats
+) -> None:
+    """Policies, boundaries and keys count everywhere at once by the wake, and within a second without one."""
+    name, keys = new_user(pair.a, allow("ssm:ListNodes"))
+    iam = pair.a.client("iam")
+
+    def code() -> str:
+        return pair.b.call("ListNodes", {}, keys).code
+
+    assert code() == ""
+    iam.put_user_permissions_boundary(UserName=name, PermissionsBoundary="arn:aws:iam::aws:policy/AmazonS3FullAccess")
+    eventually(lambda: code() == "AccessDeniedException", within=1.0)
+    iam.delete_user_permissions_boundary(UserName=name)
+    eventually(lambda: code() == "", within=1.0)
+    nats_server.kill()
+    try:
+        iam.delete_access_key(UserName=name, AccessKeyId=keys.access_key_id)
+        eventually(lambda: code() == "UnrecognizedClientException", within=1.2)
+    finally:
+        nats_server.start()

@@ -213,7 +213,9 @@ class Identities:
         if sealed.get("role"):
             role = await self._lookup(STANDING_OF_ROLE, region, (base.account, sealed["role"]), now)
         keys = {**_session_keys(base, sealed, now), "ssm:SourceInstanceARN": base.arn}
-        policies = principals.node_policies(role.identity if role is not None else ())
+        policies = (
+            principals.node_policies() if role is None else principals.node_policies(role.identity, role.boundary)
+        )
         return replace(base, node_id=base.arn.rsplit("/", 1)[-1], policies=policies, context=keys)
 
     async def _federated(self, base: Caller, credentials: TemporaryCredentials, region: str, now: datetime) -> Caller:

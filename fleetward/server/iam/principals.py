@@ -399,11 +399,18 @@ def _compiled(name: str, text: str) -> evaluate.Policy:
 
 
 @lru_cache(maxsize=1024)
-def node_policies(role: Texts = ()) -> evaluate.PolicySet:
-    """What a node's temporary keys may do: its own work, and what its role grants of other services and parameters."""
+def node_policies(role: Texts = (), boundary: Texts | None = None) -> evaluate.PolicySet:
+    """What a node's temporary keys may do: its own work, and what its role grants of other services and parameters.
+
+    The role's permissions boundary bounds what the role grants, not the node's own work.
+    """
     own = evaluate.compile_policy(NODE_POLICY, name="node")
     limit = evaluate.compile_policy(NODE_LIMIT, name="node-limit")
-    return evaluate.PolicySet(identity=(own, *_all_compiled(role)), session=(limit,) if role else None)
+    return evaluate.PolicySet(
+        identity=(own, *_all_compiled(role)),
+        boundary=None if boundary is None else (own, *_all_compiled(boundary)),
+        session=(limit,) if role else None,
+    )
 
 
 def root_key_ids(call: Call) -> Sequence[str]:

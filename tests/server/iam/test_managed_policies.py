@@ -205,3 +205,11 @@ def test_even_an_administrators_role_gives_a_node_nothing_about_other_nodes(
     policies = node_policies(of_aws("AdministratorAccess"))
     assert allowed(policies, action, resource, NODE) is granted
     assert allowed(node_policies(of_aws("AmazonSSMManagedInstanceCore")), "s3:PutObject", resource, NODE) is False
+
+
+def test_a_roles_boundary_bounds_what_it_grants_a_node_and_not_the_nodes_own_work() -> None:
+    policies = node_policies(of_aws("AdministratorAccess"), of_aws("AmazonS3ReadOnlyAccess"))
+    bucket = "arn:aws:s3:::outputs/a"
+    assert allowed(policies, "s3:GetObject", bucket, NODE)
+    assert not allowed(policies, "s3:PutObject", bucket, NODE)
+    assert allowed(policies, "ssm:UpdateInstanceInformation", NODE, NODE)
