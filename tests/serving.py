@@ -247,7 +247,9 @@ class ServerProcess:
             aws_access_key_id=keys.access_key_id,
             aws_secret_access_key=keys.secret_access_key,
             aws_session_token=keys.session_token,
-            config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
+            config=Config(
+                retries={"total_max_attempts": 1}, parameter_validation=False, s3={"addressing_style": "path"}
+            ),
             **options,
         )
 

@@ -191,7 +191,6 @@ TESTED_BY: dict[str, str] = {
     "fleetward/agent/execution.py": "tests/agent/test_worker.py",
     "fleetward/agent/gate.py": "tests/agent/test_worker.py",
     "fleetward/agent/node.py": "tests/agent/test_worker.py",
-    "fleetward/agent/outputs.py": "tests/agent/test_cloudwatch_logs.py",
     "fleetward/agent/platforms/__init__.py": "tests/agent/platforms/test_linux.py",
     "fleetward/agent/platforms/macos.py": "docs/untested-agent-macos.sh",
     "fleetward/agent/platforms/posix.py": "tests/agent/platforms/test_linux.py",

@@ -221,28 +221,32 @@ class AgentProcess:
         return self.process.wait(30)
 
     def send(self, *lines: str, **options: Any) -> str:
-        """SendCommand of AWS-RunShellScript; the command's id."""
-        parameters = {"commands": list(lines), **options.pop("parameters", {})}
+        """SendCommand of AWS-RunShellScript, or of another `document`; the command's id."""
+        parameters = {**({"commands": list(lines)} if lines else {}), **options.pop("parameters", {})}
+        document = options.pop("document", "AWS-RunShellScript")
         answer = self.server.client().send_command(
-            InstanceIds=[self.node_id], DocumentName="AWS-RunShellScript", Parameters=parameters, **options
+            InstanceIds=[self.node_id], DocumentName=document, Parameters=parameters, **options
         )
         command_id: str = answer["Command"]["CommandId"]
         return command_id
 
-    def seen(self, command_id: str) -> dict[str, Any] | None:
-        """The invocation, once there is one."""
+    def seen(self, command_id: str, step: str = "") -> dict[str, Any] | None:
+        """The invocation, or one step of it, once there is one."""
         client = self.server.client()
+        asked = {"PluginName": step} if step else {}
         try:
-            found: dict[str, Any] = client.get_command_invocation(CommandId=command_id, InstanceId=self.node_id)
+            found: dict[str, Any] = client.get_command_invocation(
+                CommandId=command_id, InstanceId=self.node_id, **asked
+            )
         except client.exceptions.InvocationDoesNotExist:
             return None
         return found
 
-    def result(self, command_id: str, within: float = 30.0) -> dict[str, Any]:
-        """The invocation once it has ended."""
+    def result(self, command_id: str, step: str = "", within: float = 30.0) -> dict[str, Any]:
+        """The invocation, or one step of it, once it has ended."""
 
         def ended() -> dict[str, Any] | None:
-            seen = self.seen(command_id)
+            seen = self.seen(command_id, step)
             return seen if seen and seen["Status"] not in ("Pending", "InProgress", "Delayed", "Cancelling") else None
 
         found: dict[str, Any] = eventually(ended, within=within)

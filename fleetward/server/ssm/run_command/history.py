@@ -180,7 +180,7 @@ def _asked_step(command: Row[Any], row: Row[Any], name: str) -> tuple[str, Mappi
         by_action = [key for key, step in steps.items() if step["action"] == name]
         if len(by_action) == 1:
             return by_action[0], steps[by_action[0]]
-        if table.is_over(row.status) or steps:
+        if table.is_over(row.status):
             raise InvalidPluginName(f"The document has no step {name}.")
         return name, None
     if command.step_count > 1:

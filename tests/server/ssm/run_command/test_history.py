@@ -131,6 +131,7 @@ def test_step_of_several_must_be_named(desk: Any, report: Report) -> None:
     desk.world.call("CreateDocument", {"Name": "TwoSteps", "Content": content, "DocumentType": "Command"})
     command_id = desk.send([node], DocumentName="TwoSteps", Parameters={})
     desk.reply(node, command_id, "InProgress", {"first": report(standardOutput="1")})
+    assert desk.result(command_id, node, PluginName="second")["Status"] == "InProgress", "it has not reported yet"
     desk.reply(node, command_id, "Failed", {"second": report("Failed", 1, standardOutput="2")})
     with pytest.raises(InvalidPluginName):
         desk.result(command_id, node)
