@@ -17,6 +17,7 @@ ROWS = (
     "authorization",
     "signed_read",
     "writes",
+    "objects",
     "memory",
     "own_agent",
     "real_agents",

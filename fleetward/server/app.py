@@ -400,6 +400,7 @@ class Application:
     async def _forget(self) -> None:
         """Drop what is remembered of the store, and read anew what is always known."""
         self.identities.forget()
+        self.storage.forget()
         await self._every_second(self.clock.now())
 
     async def _watch_channels(self) -> None:

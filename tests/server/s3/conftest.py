@@ -47,7 +47,7 @@ class Core:
         self.run("PutObject", Bucket="bucket-b", Key=key, Body=stored, **more)
         return stored
 
-    def keys(self) -> list[str]:
+    def listed(self) -> list[str]:
         """The keys that ListObjectsV2 shows."""
         return [each["Key"] for each in self.run("ListObjectsV2", Bucket="bucket-b").get("Contents", [])]
 

@@ -35,6 +35,7 @@ from fleetward.server.s3.content import Stored
 from fleetward.server.s3.errors import (
     AccessDenied,
     AuthorizationHeaderMalformed,
+    InternalError,
     InvalidArgument,
     InvalidRequest,
     MalformedXML,
@@ -337,7 +338,11 @@ class Storage:
             home = service_context(account, region)
             key = await self._pipeline.call(TENANT_KEY, home, name)
             if key is None:
-                key = await self._pipeline.call(MAKE_TENANT_KEY, home, (account, region))
+                with contextlib.suppress(Exception):  # another server may make it at the same moment
+                    await self._pipeline.call(MAKE_TENANT_KEY, home, (account, region))
+                key = await self._pipeline.call(TENANT_KEY, home, name)
+            if key is None:
+                raise InternalError(f"The key that objects of {account} in {region} are encrypted under is missing.")
             self._keys[name] = key
         return self._keys[name]
 
@@ -356,6 +361,10 @@ class Storage:
 
     async def _in_thread(self, function: Any, *arguments: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    def forget(self) -> None:
+        """Read keys anew."""
+        self._keys.clear()
 
     def close(self) -> None:
         """Let the threads go."""
