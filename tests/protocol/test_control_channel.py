@@ -303,3 +303,35 @@ def test_half_a_surrogate_pair_is_not_sent() -> None:
 )
 def test_code_has_the_official_word(code: int, text: str) -> None:
     assert AckCode(code).text == text
+
+
+# What the official agent 3.3.0.0 sent, its node's id and token replaced: bytes, dashes, what we read in them.
+RECORDED = GOLDEN.parent / "recorded"
+
+
+def shown(event: Any) -> str:
+    members = {name: getattr(event, name) for name in event.__dataclass_fields__}
+    lines = [f"{name}: {value if isinstance(value, str) else repr(value)}\n" for name, value in members.items()]
+    return f"{type(event).__name__}\n{''.join(lines)}"
+
+
+@pytest.mark.parametrize("path", sorted(RECORDED.glob("*.txt")), ids=lambda path: path.stem)
+def test_what_the_official_agent_sent_is_read(path: Path) -> None:
+    sent, expected = path.read_text().split("\n----\n")
+    server = ServerControlChannel()
+    if sent.startswith("{"):
+        event: Any = server.receive_text(sent)
+    else:
+        server.receive_text((RECORDED / "opened.txt").read_text().partition("\n----\n")[0])
+        event = server.receive_frame(bytes.fromhex(sent))
+    assert shown(event) == expected
+
+
+def test_recordings_are_there() -> None:
+    assert {path.stem for path in RECORDED.glob("*.txt")} >= {
+        "opened",
+        "acknowledged",
+        "accepted",
+        "failed",
+        "cancelled",
+    }
