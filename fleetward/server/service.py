@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Executable
 from fleetward.server.call import ANY, Call, Context, Resource, Sent, service_context
 from fleetward.server.db import Db
 from fleetward.server.effects import Outside
-from fleetward.server.errors import AccessDeniedException, AwsError
+from fleetward.server.errors import AccessDeniedException, AwsError, ValidationException
 from fleetward.server.iam.context import Conditions
 from fleetward.server.keys import KeyRing
 from fleetward.server.ports import Body, Bus, Clock, Outcome, Store, Unit
@@ -78,6 +78,8 @@ class Service:
     """One API service: its operations and everything else that its capabilities register, as plain dicts."""
 
     name: str
+    fault: type[AwsError] = ValidationException
+    """What a request that breaks a constraint of the model is answered with."""
     operations: dict[str, Entry] = field(default_factory=dict)
     replies: dict[str, Entry] = field(default_factory=dict)
     reactions: dict[type, list[Callable[[Call, Any], None]]] = field(default_factory=lambda: defaultdict(list))

@@ -54,7 +54,7 @@ class World:
     """One server's core without its edge. Tests call operations by name, as a caller, and get results or exceptions.
 
     `wakes` collects the topics published so far. Requests are checked against the service model before they run
-    (faults raise ValidationException), results and error names after.
+    (violations raise the service's fault), results and error names after.
     """
 
     account = ACCOUNT
@@ -95,9 +95,10 @@ class World:
         model = load_service(service_name or "ssm").operation(name)
         given = dict(request or {})
         violations = validate.check(model.input, given) if model.input is not None else []
+        service = self.services[service_name or "ssm"]
         if violations:
-            raise errors.ValidationException(validate.faults_message(violations))
-        entry = self.services[service_name or "ssm"].operations[name]
+            raise service.fault(validate.faults_message(violations))
+        entry = service.operations[name]
         try:
             result = self.submit(entry, self._context(caller, account, region), given)
         except errors.AwsError as fault:

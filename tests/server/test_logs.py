@@ -231,7 +231,7 @@ def test_batches_that_cannot_be_taken_are_refused_whole(on: Logs) -> None:
     with pytest.raises(InvalidParameterException, match="Upload too large: 1048577"):
         on.put((0, "x" * (1_048_576 - 25)))
     assert on.put((0, "x" * (1_048_576 - 26)))["nextSequenceToken"]
-    with pytest.raises(ValidationException):
+    with pytest.raises(InvalidParameterException):
         on.put(*(((0, "x"),) * 10_001))
     for missing in ({"group": "none"}, {"stream": "none"}):
         with pytest.raises(ResourceNotFoundException):

@@ -415,16 +415,18 @@ class Pipeline:
     async def validate(self, exchange: Exchange) -> None:
         """Check the input against the model's constraints."""
         assert exchange.operation is not None
+        assert exchange.service is not None
         if exchange.operation.input is None:
             return
+        fault = self._services[exchange.service.name].fault
         if _may_hold_nul(exchange) and (path := _path_of_nul(exchange.request)) is not None:
-            raise exchange.refusal or errors.ValidationException(
+            raise exchange.refusal or fault(
                 f"1 validation error detected: Value at '{path}' failed to satisfy constraint: "
                 "Member must not contain the character U+0000"
             )
         violations = validate.check(exchange.operation.input, exchange.request)
         if violations:
-            raise exchange.refusal or errors.ValidationException(validate.faults_message(violations))
+            raise exchange.refusal or fault(validate.faults_message(violations))
 
     async def run(self, exchange: Exchange) -> None:
         """Authorize and run the entry in its transaction; park it while it asks to wait."""

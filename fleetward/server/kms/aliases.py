@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from fleetward.server.call import Call, Resource
+from fleetward.server.errors import ValidationException
 from fleetward.server.kms import kms
 from fleetward.server.kms.errors import (
     AlreadyExistsException,
@@ -127,19 +128,32 @@ def _require_own(name: str) -> str:
     """A name that callers may give."""
     if name.startswith(MANAGED_PREFIX):
         raise InvalidAliasNameException(f"{name!r}: names below {MANAGED_PREFIX} belong to AWS-managed keys.")
-    if not name.startswith("alias/") or len(name) <= len("alias/") or ":" in name:
+    _require_prefix(name)
+    if ":" in name:
+        raise ValidationException(f"{name} contains invalid characters for an alias")
+    if name == "alias/":
         raise InvalidAliasNameException(f"{name!r}: an alias is 'alias/' and letters, digits, '/', '_' and '-'.")
     return name
 
 
+def _require_prefix(name: str) -> None:
+    if not name.startswith("alias/"):
+        raise ValidationException("Invalid identifier")
+
+
 def _existing(call: Call, request: Mapping[str, Any]) -> str:
     name: str = request["AliasName"]
-    if name.startswith(MANAGED_PREFIX) or call.db.first(GET_ALIAS, **call.here, alias=name) is None:
-        raise NotFoundException(f"Alias {alias_arn(call, name)} is not found, or is not yours to change.")
+    _require_prefix(name)
+    if name.startswith(MANAGED_PREFIX):
+        raise NotFoundException(f"Alias {alias_arn(call, name)} is not yours to change.")
+    if call.db.first(GET_ALIAS, **call.here, alias=name) is None:
+        raise NotFoundException(f"Alias {alias_arn(call, name)} is not found.")
     return name
 
 
 def _target(call: Call, request: Mapping[str, Any]) -> Found:
+    if request["TargetKeyId"].startswith("alias/"):
+        raise ValidationException("Aliases must refer to keys. Not aliases")
     found = search_managed(call, request["TargetKeyId"])
     require_kept(found)
     return found

@@ -6,9 +6,10 @@ capabilities hand in events with `append`.
 
 from __future__ import annotations
 
+from fleetward.server.logs.errors import InvalidParameterException
 from fleetward.server.service import Service
 
-logs: Service = Service("logs")
+logs: Service = Service("logs", fault=InvalidParameterException)
 
 from fleetward.server.logs import groups, reading, removal, streams, tags  # noqa: E402, F401  (they register)
 from fleetward.server.logs.writing import append  # noqa: E402
