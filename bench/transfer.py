@@ -35,8 +35,9 @@ class Place(NamedTuple):
     def head(self, method: str, path: str, length: int = 0) -> bytes:
         """The head of an S3 request that is the connection's only one."""
         headers = {"Host": urlsplit(self.url).netloc, "Content-Length": str(length), "Connection": "close"}
+        bare, _, query = path.partition("?")
         headers |= sigv4.sign_headers(
-            self.root, method=method, url_path=path, headers=headers, payload_hash=sigv4.UNSIGNED_PAYLOAD,
+            self.root, method=method, url_path=bare, query=query, headers=headers, payload_hash=sigv4.UNSIGNED_PAYLOAD,
             region="us-east-1", service="s3", now=datetime.now(UTC),
         )  # fmt: skip
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

@@ -97,8 +97,8 @@ async def _list(place: Place, size: Size) -> Figure:
 
     await asyncio.to_thread(client.put_object, Bucket=BUCKET[1:], Key="one", Body=b"x")
     await asyncio.gather(*(asyncio.to_thread(copy, lane) for lane in range(LANES)))
-    times = [await asyncio.to_thread(_list_all, client, count) for _ in range(size.rounds)]
-    return at_most(f"{count:,} small objects listed in pages", median(times), 1.0, " s")
+    times = [await asyncio.to_thread(_list_all, place, count) for _ in range(size.rounds)]
+    return at_most(f"{count:,} small objects listed in pages of 1,000", median(times), 1.0, " s")
 
 
 def _client(place: Place) -> Any:
@@ -110,11 +110,22 @@ def _client(place: Place) -> Any:
     )  # fmt: skip
 
 
-def _list_all(client: Any, count: int) -> float:
-    client.list_objects_v2(Bucket=BUCKET[1:], MaxKeys=1)
+def _list_all(place: Place, count: int) -> float:
+    """Page after page, without a parser for the answers: botocore's takes longer than the server."""
     started = time.perf_counter()
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET[1:], Prefix="small/")
-    found = sum(page["KeyCount"] for page in pages)
+    found, token = 0, b""
+    while True:
+        after = f"&continuation-token={token.decode()}" if token else ""
+        with place.connect() as connection:
+            connection.sendall(place.head("GET", f"{BUCKET}?list-type=2&prefix=small/&encoding-type=url{after}"))
+            pieces = []
+            while piece := connection.recv(65536):
+                pieces.append(piece)
+        page = b"".join(pieces)
+        found += page.count(b"<Contents>")
+        token = page.partition(b"<NextContinuationToken>")[2].partition(b"<")[0].replace(b"=", b"%3D")
+        if not token:
+            break
     if found != count:
         raise RuntimeError(f"{found} of {count} objects were listed")
     return time.perf_counter() - started

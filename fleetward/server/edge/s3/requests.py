@@ -28,6 +28,7 @@ from fleetward.server.edge.s3 import answers, forms, intake
 from fleetward.server.edge.s3.addressing import FORM
 from fleetward.server.edge.s3.intake import Expected, Intake
 from fleetward.server.edge.s3.outflow import PIECE, Outflow
+from fleetward.server.errors import AwsError
 from fleetward.server.ports import Clock, Objects
 from fleetward.server.s3 import content, multipart, post_policy, writing
 from fleetward.server.s3.access import Bucket
@@ -53,6 +54,9 @@ T = TypeVar("T")
 
 DOCUMENT_LIMIT = 8 * 1024 * 1024
 """10,000 parts with their checksums, or 1,000 of the longest keys."""
+
+STRANGERS_LIMIT = 256 * 1024
+"""Documents of requests that nobody signed."""
 
 PARSED_AT_ONCE = 64 * 1024
 """Longer documents are read on a worker thread."""
@@ -116,10 +120,7 @@ class Storage:
             await self._upload(exchange)
         elif name == "CompleteMultipartUpload":
             exchange.request["Plan"] = await self._pipeline.call(PLAN, _context(exchange), exchange.request)
-        try:
-            await self._pipeline.run(exchange)
-        finally:
-            exchange.request.pop("Plan", None)
+        await self._record(exchange)
         if name == "GetObject":
             return await self._download(exchange)
         return None
@@ -177,6 +178,18 @@ class Storage:
         caller = replace(context.caller, context={**context.caller.context, **found})
         exchange.context = replace(context, caller=caller)
 
+    async def _record(self, exchange: Exchange) -> None:
+        """Run the entry; bytes that it refuses to record are deleted at once."""
+        try:
+            await self._pipeline.run(exchange)
+        except AwsError:
+            stored = exchange.request.get("Body")
+            if isinstance(stored, Stored):
+                await self._in_thread(self._objects.delete, content.storage_key(stored.blob))
+            raise
+        finally:
+            exchange.request.pop("Plan", None)
+
     # --- forms -------------------------------------------------------------------------------------------------------
 
     async def _form(self, exchange: Exchange, path: str, pairs: list[tuple[str, str]]) -> Response:
@@ -206,7 +219,7 @@ class Storage:
             post_policy.check_size(size, limits, ended=True)
 
         exchange.request["Body"] = await self.receive(exchange, found.account, found.region, wanted, None, chunks)
-        await self._pipeline.run(exchange)
+        await self._record(exchange)
         return answers.posted(exchange, bucket, exchange.request["Key"], fields)
 
     async def _authenticate_form(self, exchange: Exchange, fields: dict[str, str]) -> post_policy.Policy | None:
@@ -229,9 +242,10 @@ class Storage:
         announced = exchange.headers.get("content-length", "")
         if not exchange.headers.get("transfer-encoding") and announced in ("", "0"):
             return b""
-        if announced.isdigit() and int(announced) > DOCUMENT_LIMIT:
-            raise MaxMessageLengthExceeded("Your request was too big.", MaxMessageLengthBytes=DOCUMENT_LIMIT)
-        body = await exchange.receive(DOCUMENT_LIMIT)
+        limit = DOCUMENT_LIMIT if exchange.claim is not None else STRANGERS_LIMIT
+        if announced.isdigit() and int(announced) > limit:
+            raise MaxMessageLengthExceeded("Your request was too big.", MaxMessageLengthBytes=limit)
+        body = await exchange.receive(limit)
         wanted = intake.expected(exchange.headers, _payload_hash(exchange), also="")
         hashes, trailers = intake.Hashes(replace(wanted, size_bytes=None)), {}
         if decoder := _decoder(exchange, wanted):

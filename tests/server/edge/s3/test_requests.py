@@ -197,6 +197,30 @@ def test_an_upload_that_is_cut_leaves_nothing(serving: ServerProcess, s3: Any, b
     s3.put_object(Bucket=bucket, Key="cut", Body=b"whole")
 
 
+def test_bytes_that_are_not_recorded_in_the_end_do_not_stay(serving: ServerProcess, s3: Any, bucket: str) -> None:
+    """What was true when the upload began is not any more when it ends."""
+    stored = serving.data / "objects" / "s3"
+
+    def blobs() -> int:
+        return sum(len(files) for _, _, files in os.walk(stored))
+
+    body = os.urandom(2 * MIB)
+    connection = raw_put(serving, f"/{bucket}/once", body[:MIB], Content_Length=str(len(body)), If_None_Match="*")
+    eventually(lambda: any((serving.data / "objects" / "#unfinished").iterdir()))
+    s3.put_object(Bucket=bucket, Key="once", Body=b"first")
+    before = blobs()
+    connection.sendall(body[MIB:])
+    assert connection.recv(65536).startswith(b"HTTP/1.1 412 ")
+    connection.close()
+    assert blobs() == before
+    assert s3.get_object(Bucket=bucket, Key="once")["Body"].read() == b"first"
+
+
+def test_strangers_send_short_documents_only(serving: ServerProcess, bucket: str) -> None:
+    answer = unsigned(serving, "PUT", f"/{bucket}?tagging=", b"x" * 300_000)
+    assert (answer.status, answer.code) == (400, "MaxMessageLengthExceeded")
+
+
 def test_a_reader_that_goes_away_holds_nothing(serving: ServerProcess, s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="large", Body=os.urandom(20 * MIB))
     assert serving.process is not None
