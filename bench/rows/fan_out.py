@@ -162,7 +162,7 @@ def message_sizes() -> dict[str, int]:
     server = ServerControlChannel()
     server.receive_text('{"TokenValue":"t"}')
     identity = uuid.UUID(int=2)
-    answers = virtual_fleet._Answers(content, "hello\n")
+    answers = virtual_fleet.Answers(content, "hello\n")
     reply = [
         len(encode(Frame("agent_job_reply", job.encode().join(p), identity, 1))) for p in (answers.begun, answers.ended)
     ]

@@ -18,6 +18,7 @@ from fleetward.protocol.frame import decode
 from fleetward.protocol.sigv4 import Credentials
 from fleetward.testing import virtual_fleet
 from fleetward.testing.virtual_fleet import NodeIdentity, VirtualFleet, VirtualNode
+from fleetward.testing.virtual_fleet.__main__ import main
 from tests.serving import ServerProcess, StartServer, eventually
 
 CONTENT = {"DocumentContent": {"mainSteps": [{"name": "say", "action": "aws:runShellScript"}]}, "CommandId": "c"}
@@ -137,7 +138,7 @@ def run(ssm: Any, ids: list[str]) -> None:
 
 def test_the_command_line_refuses_more_nodes_than_it_can_make_keys_for(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--endpoint", "https://127.0.0.1:1", "--activation-id", "a", "--activation-code", "b", "--count", "101"]
-    assert virtual_fleet.main(options) == 2
+    assert main(options) == 2
     assert "--count" in capsys.readouterr().err
 
 
