@@ -80,6 +80,17 @@ class Upload(Protocol):
         """Leave nothing behind."""
 
 
+def fill(upload: Upload, chunks: Iterable[bytes]) -> int:
+    """Write all the chunks and finish; returns the size in bytes. When the chunks fail, nothing is left behind."""
+    try:
+        for chunk in chunks:
+            upload.write(chunk)
+    except BaseException:
+        upload.abandon()
+        raise
+    return upload.finish()
+
+
 class Reader(Protocol):
     """One object that is read in pieces, from any thread. What was there at its opening stays readable if it can."""
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fleetward.server.backends.objects_keys import check_key, check_prefix, read, spell
-from fleetward.server.ports import ObjectInfo
+from fleetward.server.ports import ObjectInfo, fill
 
 FILE = "@"
 UNFINISHED = "#unfinished"
@@ -34,14 +34,7 @@ class FolderObjects:
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
         """Store the bytes atomically, replacing; returns their number."""
-        upload = self.upload(key)
-        try:
-            for chunk in chunks:
-                upload.write(chunk)
-        except BaseException:
-            upload.abandon()
-            raise
-        return upload.finish()
+        return fill(self.upload(key), chunks)
 
     def upload(self, key: str) -> FolderUpload:
         """A file among the unfinished until it is whole."""

@@ -11,7 +11,7 @@ import obstore
 from obstore.store import S3Store
 
 from fleetward.server.backends.objects_keys import check_key, check_prefix
-from fleetward.server.ports import ObjectInfo
+from fleetward.server.ports import ObjectInfo, fill
 from fleetward.server.settings import SettingsFault
 
 CHUNK_BYTES = 5 * 1024 * 1024
@@ -33,14 +33,7 @@ class S3Objects:
 
     def put(self, key: str, chunks: Iterable[bytes]) -> int:
         """Store the bytes as one object, replacing; an unfinished upload leaves nothing to be seen."""
-        upload = self.upload(key)
-        try:
-            for chunk in chunks:
-                upload.write(chunk)
-        except BaseException:
-            upload.abandon()
-            raise
-        return upload.finish()
+        return fill(self.upload(key), chunks)
 
     def upload(self, key: str) -> S3Upload:
         """One request, or a multipart upload for more than a part."""

@@ -28,9 +28,8 @@ from fleetward.server.kms.table import (
     named_resource,
     page,
     require_arn_here,
-    require_kept,
     search,
-    search_managed,
+    search_changeable,
 )
 
 MOST_ALIASES = 50
@@ -154,9 +153,7 @@ def _existing(call: Call, request: Mapping[str, Any]) -> str:
 def _target(call: Call, request: Mapping[str, Any]) -> Found:
     if request["TargetKeyId"].startswith("alias/"):
         raise ValidationException("Aliases must refer to keys. Not aliases")
-    found = search_managed(call, request["TargetKeyId"])
-    require_kept(found)
-    return found
+    return search_changeable(call, request["TargetKeyId"])
 
 
 def _require_room(call: Call, found: Found) -> None:

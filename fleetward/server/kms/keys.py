@@ -42,8 +42,8 @@ from fleetward.server.kms.table import (
     materials,
     of_key,
     page,
-    require_kept,
     search,
+    search_changeable,
     search_managed,
 )
 from fleetward.server.kms.tags import tag_mapping, tags_asked_for
@@ -112,8 +112,7 @@ def list_keys(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
 @kms.operation("UpdateKeyDescription", resources=of_key, resource_policies=True)
 def update_key_description(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Say something else of a key."""
-    found = search_managed(call, request["KeyId"])
-    require_kept(found)
+    found = search_changeable(call, request["KeyId"])
     call.db.run(SET_DESCRIPTION, {**call.here, "key": found.row.key_id, "text": request["Description"]})
     return {}
 
@@ -121,8 +120,7 @@ def update_key_description(call: Call, request: Mapping[str, Any]) -> dict[str, 
 @kms.operation("EnableKey", resources=of_key, resource_policies=True)
 def enable_key(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Let a key be used again."""
-    found = search_managed(call, request["KeyId"])
-    require_kept(found)
+    found = search_changeable(call, request["KeyId"])
     _set_state(call, found, ENABLED)
     return {}
 
@@ -130,8 +128,7 @@ def enable_key(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
 @kms.operation("DisableKey", resources=of_key, resource_policies=True)
 def disable_key(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Let nobody use a key until it is enabled again."""
-    found = search_managed(call, request["KeyId"])
-    require_kept(found)
+    found = search_changeable(call, request["KeyId"])
     _set_state(call, found, DISABLED)
     return {}
 
@@ -148,8 +145,7 @@ def schedule_key_deletion(call: Call, request: Mapping[str, Any]) -> dict[str, A
         raise ValidationException(
             f"PendingWindowInDays must be between {SHORTEST_WAIT} and {LONGEST_WAIT}, not {days}."
         )
-    found = search_managed(call, request["KeyId"])
-    require_kept(found)
+    found = search_changeable(call, request["KeyId"])
     at = call.now + timedelta(days=days)
     call.db.run(SET_STATE, {**call.here, "key": found.row.key_id, "to_state": PENDING_DELETION, "at": at})
     return {"KeyId": found.arn, "DeletionDate": at, "KeyState": PENDING_DELETION, "PendingWindowInDays": days}

@@ -11,7 +11,7 @@ from fleetward.server.call import Call
 from fleetward.server.kms import kms
 from fleetward.server.kms.errors import NotFoundException
 from fleetward.server.kms.keys import require_policy
-from fleetward.server.kms.table import THIS_KEY, keys, marker, of_key, page, require_kept, search, search_managed
+from fleetward.server.kms.table import THIS_KEY, keys, marker, of_key, page, search, search_changeable
 
 NAME = "default"
 SET_POLICY = update(keys).where(*THIS_KEY).values(policy=bindparam("text"))
@@ -25,8 +25,7 @@ def _conditions(call: Call, request: Mapping[str, Any]) -> dict[str, str]:
 @kms.operation("PutKeyPolicy", resources=of_key, resource_policies=True, conditions=_conditions)
 def put_key_policy(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Replace a key's policy, unless the caller could not do so again."""
-    found = search_managed(call, request["KeyId"])
-    require_kept(found)
+    found = search_changeable(call, request["KeyId"])
     _require_name(request)
     policy, lockout_is_fine = request["Policy"], request.get("BypassPolicyLockoutSafetyCheck", False)
     require_policy(call, policy, lockout_is_fine=lockout_is_fine)

@@ -164,6 +164,13 @@ def search_managed(call: Call, named: str, *, lock: bool = True) -> Found:
     return found
 
 
+def search_changeable(call: Call, named: str) -> Found:
+    """The same, held for a change: KMSInvalidStateException for a key that waits for deletion."""
+    found = search_managed(call, named)
+    require_kept(found)
+    return found
+
+
 def require_usable(found: Found) -> None:
     """Refuse keys that are disabled or wait for deletion."""
     if found.row.state == DISABLED:

@@ -13,14 +13,12 @@ from fleetward.server.kms import kms
 from fleetward.server.kms.errors import LimitExceededException, TagException
 from fleetward.server.kms.table import (
     THIS_KEY,
-    Found,
     keys,
     marker,
     of_key,
     page,
-    require_kept,
     search,
-    search_managed,
+    search_changeable,
 )
 from fleetward.server.schema import Json
 
@@ -51,7 +49,7 @@ def tags_asked_for(call: Call, request: Mapping[str, Any]) -> Conditions:
 @kms.operation("TagResource", resources=of_key, resource_policies=True, conditions=tags_asked_for)
 def tag_resource(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Add or overwrite tags of a key."""
-    found = _changeable(call, request)
+    found = search_changeable(call, request["KeyId"])
     merged = {**found.row.tags, **tag_mapping(request["Tags"])}
     if len(merged) > MOST_TAGS:
         raise LimitExceededException(f"A key can have {MOST_TAGS} tags at most; this one would have {len(merged)}.")
@@ -62,7 +60,7 @@ def tag_resource(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
 @kms.operation("UntagResource", resources=of_key, resource_policies=True, conditions=tag_keys_of("TagKeys"))
 def untag_resource(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """Remove tags of a key; those that are not there change nothing."""
-    found = _changeable(call, request)
+    found = search_changeable(call, request["KeyId"])
     kept = {key: value for key, value in found.row.tags.items() if key not in request["TagKeys"]}
     call.db.run(SET_TAGS, {**call.here, "key": found.row.key_id, "content": kept})
     return {}
@@ -77,9 +75,3 @@ def list_resource_tags(call: Call, request: Mapping[str, Any]) -> dict[str, Any]
     rows = [{"TagKey": key, "TagValue": tags[key]} for key in sorted(tags) if key > after]
     shown, more = page("ListResourceTags", rows, limit, lambda tag: [tag["TagKey"]])
     return {"Tags": shown, **more}
-
-
-def _changeable(call: Call, request: Mapping[str, Any]) -> Found:
-    found = search_managed(call, request["KeyId"])
-    require_kept(found)
-    return found
