@@ -738,6 +738,12 @@ def test_links_between_pages_lead_somewhere() -> None:
     none(wrong)
 
 
+def test_notes_of_changes_are_named_by_their_subject_alone() -> None:
+    subject = re.compile(r"[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*\.md")
+    notes = [file.name for file in (ROOT / "changes").iterdir()]
+    none((name for name in notes if not subject.fullmatch(name)), "not named `subject.md`")
+
+
 def test_notes_of_changes_are_short() -> None:
     notes = sorted((ROOT / "changes").glob("*"))
     assert notes
