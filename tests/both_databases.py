@@ -88,9 +88,9 @@ class Core:
 def core(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Core]:
     """A core on a fresh store."""
     if request.param == "sqlite":
-        store: SqliteStore | PostgresStore = SqliteStore(tmp_path / "store.db")
+        store: SqliteStore | PostgresStore = SqliteStore(tmp_path / "store.db", slow_entry_fails=True)
     else:
-        store = PostgresStore(request.getfixturevalue("postgres_url"))
+        store = PostgresStore(request.getfixturevalue("postgres_url"), slow_entry_fails=True)
     with store.engine.begin() as connection:
         metadata.create_all(connection)
     yield Core(store)

@@ -174,6 +174,7 @@ class ServerProcess:
     def spawn(self, *arguments: str) -> subprocess.Popen[str]:
         """The process, not waited for."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FLEETWARD_")}
+        environment["FLEETWARD_SLOW_ENTRY_FAILS"] = "true"  # `_end` looks whether any did
         environment |= {f"FLEETWARD_{name.upper()}": str(value) for name, value in self.settings.items()}
         command = [str(FLEETWARD), "server", "--data", str(self.data), "--listen", self.listen]
         if setpriv := shutil.which("setpriv"):
@@ -203,6 +204,8 @@ class ServerProcess:
         code = self.process.wait(STOP_WITHIN)
         if self.process.stdout is not None:
             self.process.stdout.close()
+        slow = [line for line in self.log.read_text().splitlines() if "SlowEntry" in line]
+        assert not slow, slow[0]
         return code
 
     @property

@@ -235,6 +235,7 @@ class Runner:
                 self.record(call, entry, request, output if isinstance(output, AwsError) else None)
             return [Finished(output, call.wakes)]
 
+        body.__qualname__ = entry.name
         return body
 
     def _batch(self, entry: Entry) -> Callable[[Connection, Sequence[Any]], Sequence[Outcome]]:
@@ -264,6 +265,7 @@ class Runner:
                     carrier.wakes = [*carrier.wakes, *call.wakes]
             return outcomes
 
+        body.__qualname__ = entry.name
         return body
 
     def react(self, call: Call) -> None:

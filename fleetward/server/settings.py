@@ -87,7 +87,9 @@ class Settings:
     keep_outputs: int = setting(90, "days that full outputs are kept")
     keep_audit: int = setting(365, "days that the audit trail is kept")
     keep_jobs: int = setting(7, "days that finished jobs are kept")
-    slow_entry_fails: bool = setting(False, "fail any entry that holds the writer longer than 50 ms (tests)")
+    slow_entry_fails: bool = setting(
+        False, "fail any entry that holds the writer longer than 50 ms by its own doing (tests)"
+    )
 
     @property
     def own_url(self) -> str:

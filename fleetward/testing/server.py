@@ -90,7 +90,7 @@ class GatheringStore(SqliteStore):
 
     def __init__(self, file: Path, arrived: Callable[[], None]) -> None:
         _opening[:] = [file]
-        super().__init__(file, threads=False)
+        super().__init__(file, threads=False, slow_entry_fails=True)
         self._arrived = arrived
         self._waiting: list[Unit] = []
 

@@ -210,7 +210,7 @@ def memory_folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def _sqlite(folder: Path) -> SqliteStore:
-    store = SqliteStore(folder / "t.db", threads=False)
+    store = SqliteStore(folder / "t.db", threads=False, slow_entry_fails=True)
     with store.engine.connect() as connection:
         connection.exec_driver_sql("BEGIN")
         metadata.create_all(connection)
@@ -219,7 +219,7 @@ def _sqlite(folder: Path) -> SqliteStore:
 
 
 def _postgres(url: str) -> PostgresStore:
-    store = PostgresStore(url, writers=1, readers=1)
+    store = PostgresStore(url, writers=1, readers=1, slow_entry_fails=True)
     metadata.create_all(store.engine)
     return store
 

@@ -31,7 +31,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from fleetward.server.backends.store_sqlite import GROUP_LIMIT, SLOW_ENTRY, Deliver, SlowEntry, batches, call_each
+from fleetward.server.backends import entry_time
+from fleetward.server.backends.store_sqlite import GROUP_LIMIT, Deliver, batches, call_each
 from fleetward.server.errors import ServiceUnavailableException
 from fleetward.server.ports import Outcome, Unit
 from fleetward.server.settings import SettingsFault
@@ -121,6 +122,8 @@ class PostgresStore:
         self._engine = _engine(url)
         self._patience = patience.total_seconds()
         self._slow_entry_fails = slow_entry_fails
+        if slow_entry_fails:
+            entry_time.watch(self._engine)
         self._closing = threading.Event()
         self._turn = threading.Lock()
         self._writes: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
@@ -243,11 +246,11 @@ class PostgresStore:
         return finished
 
     def _run(self, line: _WritingLine, raw: psycopg.Connection[Any], batch: Sequence[Unit]) -> Sequence[Outcome]:
-        started = time.thread_time()
+        started = entry_time.now()
         try:
             outcomes = batch[0].body(line.connection, [unit.argument for unit in batch])
-            if self._slow_entry_fails and time.thread_time() - started > SLOW_ENTRY:
-                raise SlowEntry(f"{batch[0].body!r} held the writer for {time.thread_time() - started:.3f} s")
+            if self._slow_entry_fails:
+                entry_time.judge(started, batch[0].body, len(batch))
             raw.execute(NEXT, prepare=False)
         except Exception as fault:
             if raw.closed:
@@ -255,8 +258,8 @@ class PostgresStore:
             if _asks_again(fault):
                 raise _Again from fault
             raw.execute(BACK, prepare=False)
-            if len(batch) == 1:
-                return [fault]
+            if len(batch) == 1 or isinstance(fault, entry_time.SlowEntry):
+                return [fault] * len(batch)
             return [self._run(line, raw, [unit])[0] for unit in batch]
         return outcomes
 

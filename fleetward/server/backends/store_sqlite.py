@@ -9,7 +9,6 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,12 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
+from fleetward.server.backends import entry_time
 from fleetward.server.ports import Outcome, Unit
 
-SLOW_ENTRY = 0.050
-"""Processor seconds an entry may hold the writer; time spent waiting on a busy machine does not count."""
 GROUP_LIMIT = 512
 READS_TOGETHER = 8
 Deliver = Callable[[Sequence[tuple[Callable[[Outcome], None], Outcome]]], None]
-
-
-class SlowEntry(Exception):
-    """An entry held the writer longer than 50 ms (only raised when the setting asks for it)."""
 
 
 def call_each(finished: Sequence[tuple[Callable[[Outcome], None], Outcome]]) -> None:
@@ -59,6 +53,8 @@ class SqliteStore:
         self._slow_entry_fails = slow_entry_fails
         self._durable = durable
         self._writer = self._connect()
+        if slow_entry_fails:
+            entry_time.watch(self.engine)
         self._closed = False
         self._threads: list[threading.Thread] = []
         self._readers: list[Connection] = []
@@ -171,16 +167,16 @@ class SqliteStore:
 
     def _run(self, raw: sqlite3.Connection, batch: Sequence[Unit]) -> Sequence[Outcome]:
         raw.execute("SAVEPOINT entry")
-        started = time.thread_time()
+        started = entry_time.now()
         try:
             outcomes = batch[0].body(self._writer, [unit.argument for unit in batch])
-            if self._slow_entry_fails and time.thread_time() - started > SLOW_ENTRY:
-                raise SlowEntry(f"{batch[0].body!r} held the writer for {time.thread_time() - started:.3f} s")
+            if self._slow_entry_fails:
+                entry_time.judge(started, batch[0].body, len(batch))
         except Exception as fault:
             raw.execute("ROLLBACK TO entry")
             raw.execute("RELEASE entry")
-            if len(batch) == 1:
-                return [fault]
+            if len(batch) == 1 or isinstance(fault, entry_time.SlowEntry):
+                return [fault] * len(batch)
             return [self._run(raw, [unit])[0] for unit in batch]
         raw.execute("RELEASE entry")
         return outcomes

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fleetward.server.backends.store_sqlite import SlowEntry, SqliteStore, batches
+from fleetward.server.backends.entry_time import SlowEntry
+from fleetward.server.backends.store_sqlite import SqliteStore, batches
 from fleetward.server.ports import Unit
 from fleetward.testing.store_checks import StoreChecks, add, create, list_names, run, submit
 
@@ -54,6 +55,23 @@ def test_slow_entry_fails_and_is_undone_when_asked(tmp_path: Path) -> None:
     with pytest.raises(SlowEntry):
         run(store, slow, "slow")
     assert run(store, list_names, reads=True) == []
+    store.close()
+
+
+def test_a_slow_batch_fails_as_a_whole_and_is_not_tried_one_by_one(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.db", threads=False, slow_entry_fails=True)
+    sizes = []
+
+    def slow(connection, names):
+        sizes.append(len(names))
+        end = time.thread_time() + 0.02 * len(names)
+        while time.thread_time() < end:
+            pass
+        return names
+
+    finished = store._commit([Unit(slow, name, lambda outcome: None, 10) for name in "abcd"])
+    assert sizes == [4]
+    assert all(isinstance(outcome, SlowEntry) for _, outcome in finished)
     store.close()
 
 
