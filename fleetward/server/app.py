@@ -55,6 +55,7 @@ from fleetward.server.edge.http import App, Page, Server, listen, server_names, 
 from fleetward.server.edge.identities import Identities
 from fleetward.server.edge.key_watch import KeyWatch
 from fleetward.server.edge.memory import Memory
+from fleetward.server.edge.oidc import Oidc
 from fleetward.server.edge.outside import Performer
 from fleetward.server.edge.pages import OUTPUTS, Pages
 from fleetward.server.edge.passwords import Passwords
@@ -71,6 +72,7 @@ from fleetward.server.ports import Bus, Clock, Objects, Store
 from fleetward.server.s3.capabilities import S3, s3
 from fleetward.server.service import Entry, Runner, Service, Timer
 from fleetward.server.settings import Settings, SettingsFault
+from fleetward.server.sign_ins import providers
 from fleetward.server.ssm import (
     activations,
     documents,
@@ -239,6 +241,7 @@ class Application:
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         self.settings = settings
+        self.providers = providers.load(settings.oidc)
         self.lock = lock_folder(settings.data) if not settings.database else None
         self.keys = keys.load_ring(settings.data, settings.keys)
         self.store = open_store(settings)
@@ -275,6 +278,8 @@ class Application:
         self.channels = Channels(runner=self.runner, services=SERVICES, server_id=self.server_id)
         ec2messages.offer(self.channels.take.function, ssm.replies)
         self.passwords = Passwords()
+        self.fetcher = Fetcher(self.settings.allow_fetch, self.settings.fetch_ca, self._ports)
+        self.performer = Performer(self.fetcher, self.passwords)
         self.pipeline = Pipeline(
             runner=self.runner,
             services=self.runner.services,
@@ -282,9 +287,7 @@ class Application:
             identities=self.identities,
             waits=self.waits,
             room=Room(self.settings.data),
-            performer=Performer(
-                Fetcher(self.settings.allow_fetch, self.settings.fetch_ca, self._ports), self.passwords
-            ),
+            performer=self.performer,
             deny=self._deny,
             audit_read=self._audit_read,
         )
@@ -357,6 +360,15 @@ class Application:
         ca = None if self.settings.tls_certificate else files.ca
         self.pages = Pages(pipeline=self.pipeline, objects=self.objects, settings=self.settings, ca=ca)
         console = Console(run=self.call, settings=self.settings, passwords=self.passwords, now=self.clock.now)
+        oidc = Oidc(
+            run=self.call,
+            providers=self.providers,
+            fetcher=self.fetcher,
+            performer=self.performer,
+            console=console,
+            public_url=self._public_url,
+            now=self.clock.now,
+        )
         app = App(
             self.pipeline,
             self.settings,
@@ -367,6 +379,9 @@ class Application:
                 "GET /_fleetward/ca-succession.pem": self.pages.succession,
                 "POST /console/session": console.session,
                 "DELETE /console/session": console.sign_out,
+                "GET /console/providers": oidc.providers,
+                "GET /console/oidc/start": oidc.start,
+                "GET /console/oidc/callback": oidc.callback,
                 **self._pages_of_ephemeral(),
             },
             {OUTPUTS: self.pages.outputs},
@@ -463,6 +478,13 @@ class Application:
         await self.key_watch.look(now)
         self.memory.look(time.monotonic())
         await self.identities.write_uses(now)
+
+    def _public_url(self) -> str:
+        """The URL that people reach this server by, as the settings say and never as a request does."""
+        if self.settings.public_url:
+            return self.settings.public_url.rstrip("/")
+        name, port = server_names(self.settings)[0], urlsplit(self.addresses[0]).port
+        return f"https://[{name}]:{port}" if ":" in name else f"https://{name}:{port}"
 
     def _ports(self) -> list[int]:
         return [urlsplit(address).port or 443 for address in self.addresses]

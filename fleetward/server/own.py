@@ -12,7 +12,7 @@ from fleetward.server.iam import principals
 from fleetward.server.jobs import Job, Next
 from fleetward.server.s3 import content
 from fleetward.server.service import Service
-from fleetward.server.sign_ins import listing, sessions, tries
+from fleetward.server.sign_ins import federation, listing, sessions, tries
 from fleetward.server.ssm import nodes
 from fleetward.server.ssm.errors import InvocationDoesNotExist
 from fleetward.server.ssm.run_command import commands, outputs, reverts
@@ -175,6 +175,7 @@ def revoke_sign_in(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
 def forget_sign_ins(call: Call) -> None:
     """Remove sign-ins that are over, and tries that no longer count."""
     sessions.forget(call)
+    federation.forget(call)
     tries.forget(call)
 
 

@@ -81,6 +81,7 @@ class Settings:
     node_token_lifetime: int = setting(3600, "lifetime of a node's temporary keys, seconds")
     activation_lifetime_limit: int = setting(0, "longest activation lifetime, days; 0: any, also never")
     fingerprint_policy: str = setting("alert", "a node's fingerprint changed: alert, approve (wait) or refuse")
+    oidc: str = setting("", "TOML file of the OIDC providers that people sign in with; see docs/guides/signing-in.md")
     sign_in_lifetime: int = setting(12 * 3600, "a sign-in ends this long after it began, seconds")
     sign_in_idle: int = setting(2 * 3600, "a sign-in ends when it was not refreshed for so long, seconds")
     keep_commands: int = setting(30, "days that commands and their results are kept")

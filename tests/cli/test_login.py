@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,9 +21,12 @@ import pexpect
 import pytest
 
 from fleetward.cli.login import profile
+from tests.identity_provider import authority
+from tests.oidc_provider import CLIENT, SignInProvider
 from tests.one_time_codes import codes_of, enable_device
-from tests.serving import FLEETWARD, REGION, ServerProcess, eventually
-from tests.signing_in import PASSWORD, person
+from tests.server.edge.test_oidc import providers_file, trusting
+from tests.serving import FLEETWARD, REGION, ServerProcess, StartServer, eventually
+from tests.signing_in import PASSWORD, Browser, person
 
 AWS = Path(sys.executable).with_name("aws")
 
@@ -53,6 +60,28 @@ class Desk:
         return pexpect.spawn(
             str(FLEETWARD), ["login", *where, *arguments], env=self.environment, timeout=30, encoding="utf-8"
         )
+
+    def browse(self, provider: SignInProvider) -> tuple[pexpect.spawn, str]:
+        """`fleetward login --oidc`, with a browser in between: the terminal, and the link that the page shows."""
+        terminal = pexpect.spawn(
+            str(FLEETWARD),
+            ["login", "--oidc", "--endpoint", self.server.url, "--ca", str(self.server.ca)],
+            env={**self.environment, "BROWSER": "true"},
+            timeout=30,
+            encoding="utf-8",
+            dimensions=(24, 2000),
+        )
+        terminal.expect(r"(https://\S+/console/oidc/start\S+)")
+        url = str(terminal.match.group(1))
+        terminal.expect(r"It will show (\S{6})\.")
+        check = str(terminal.match.group(1))
+        browser = Browser(self.server)
+        there = browser.send("GET", url.removeprefix(self.server.url))
+        back = provider.authorize(there.headers["location"])
+        page = browser.send("GET", back.removeprefix(self.server.url)).body.decode()
+        assert f"<b>{check}</b>" in page
+        (link,) = re.findall(r'href="([^"]+)"', page)
+        return terminal, html.unescape(link)
 
     def sign_in(self, name: str, password: str = PASSWORD) -> str:
         """Sign in with a password; what was on the screen."""
@@ -269,3 +298,24 @@ def test_only_our_settings_of_a_profile_change(before: str, after: list[str]) ->
     assert profile.changed(written, "profile x", SETTINGS) == written
     left = profile.changed(written, "profile x", {})
     assert not [line for line in left.splitlines() if line in LINES]
+
+
+def test_a_browser_signs_the_command_line_in(start_server: StartServer, tmp_path: Path) -> None:
+    provider = SignInProvider()
+    provider.reset()
+    file = providers_file(tmp_path, provider)
+    file.write_text(file.read_text().partition('[[provider]]\nname = "down"')[0])
+    server = start_server(oidc=file, allow_fetch="127.0.0.0/8", fetch_ca=authority().ca)
+    iam = server.client("iam")
+    iam.create_open_id_connect_provider(Url=provider.issuer, ClientIDList=[CLIENT])
+    iam.create_role(RoleName="Operators", AssumeRolePolicyDocument=trusting(provider, "alice"))
+    desk = Desk(tmp_path, server)
+    terminal, link = desk.browse(provider)
+    with pytest.raises(urllib.error.HTTPError):  # somebody else on this computer, who does not know the state
+        urllib.request.urlopen(f"{link.partition('?')[0]}?code=x&state=y", timeout=10)
+    with urllib.request.urlopen(link, timeout=10) as answer:
+        assert b"signed in" in answer.read()
+    assert "assumed-role/Operators/alice@example.com" in ended(terminal)
+    assert desk.aws("sts", "get-caller-identity")["Arn"].endswith("assumed-role/Operators/alice@example.com")
+    assert desk.run(FLEETWARD, "logout").returncode == 0
+    provider.close()

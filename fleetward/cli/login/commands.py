@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fleetward.cli.login import kept, profile
+from fleetward.cli.login import browser, kept, profile
 from fleetward.cli.login.door import Door, Refused
 
 FRESH = 16 * 60
@@ -18,6 +18,8 @@ def login(
     ca: Annotated[str, typer.Option(help="PEM file of the CA to trust; default: that of the profile.")] = "",
     name: Annotated[str, typer.Option("--profile", help="AWS profile to write.")] = "fleetward",
     user: Annotated[str, typer.Option(help="User name; asked for when not given.")] = "",
+    oidc: Annotated[bool, typer.Option("--oidc", help="Sign in with a browser, by an OIDC provider.")] = False,
+    provider: Annotated[str, typer.Option(help="Name of the provider, where the server knows several.")] = "",
     credentials: Annotated[str, typer.Option(help="Print keys of a profile for `aws`, which runs this.")] = "",
 ) -> None:
     """Sign in, and write an AWS profile whose keys renew themselves while the sign-in lasts."""
@@ -29,7 +31,7 @@ def login(
     known = profile.read(name)
     door = Door(endpoint or _endpoint(known), _ca_file(ca, known), _device_of(name))
     profile.check(name)
-    answer = _by_password(door, user)
+    answer = browser.sign_in(door, provider) if oidc or provider else _by_password(door, user)
     _keep(name, door, _ca_file(ca, known), answer)
     print(f"Signed in as {answer['Arn']} until {answer['SignInExpiration']}.", file=sys.stderr)
     print(f"Try: aws --profile {name} sts get-caller-identity", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Console: `/console/session`, where people sign in, refresh and sign out; the keys they get live in their memory.
 
     POST    {"UserName", "Password", "TokenCode"?, "NewPassword"?}   sign in
+    POST    {"Code", "CodeVerifier"}                                 sign a command line in that used a browser
     POST    {} with the refresh cookie                               new keys, and the cookie's next value
     DELETE  with the refresh cookie                                  sign out
 
@@ -28,7 +29,7 @@ from fleetward.server.iam import passwords as rules
 from fleetward.server.iam import sign_in
 from fleetward.server.service import Entry
 from fleetward.server.settings import Settings
-from fleetward.server.sign_ins import password, sessions, tries
+from fleetward.server.sign_ins import federation, password, sessions, tries
 from fleetward.server.sign_ins.errors import (
     CrossSiteRequest,
     PasswordPolicyViolation,
@@ -39,6 +40,7 @@ from fleetward.server.sign_ins.errors import (
 BEGIN = Entry("signin:begin", password.begin, audit=False)
 CONCLUDE = Entry("signin:ConsoleLogin", password.conclude, audit=False)  # writes its own record
 GIVE_BACK = Entry("signin:give-back", tries.give_back, audit=False)
+REDEEM = Entry("signin:Redeem", federation.redeem, audit=False)
 REFRESH = Entry("signin:Refresh", sessions.refresh, audit=False)
 SIGN_OUT = Entry("signin:Logout", sessions.sign_out, audit=False)
 
@@ -48,6 +50,7 @@ DEVICE_SECONDS = 90 * 24 * 3600
 BODY_LIMIT = 8192
 COOKIE_LIMIT = 128
 LENGTHS = {"UserName": 64, "Password": rules.LONGEST, "TokenCode": 6, "NewPassword": rules.LONGEST}
+CODE_LENGTHS = {"Code": 128, "CodeVerifier": 128}
 JSON = (
     ("content-type", "application/json"),
     ("cache-control", "no-store"),
@@ -67,6 +70,9 @@ class Members:
     password: str = field(default="", repr=False)
     code: str = field(default="", repr=False)
     new_password: str = field(default="", repr=False)
+    login_code: str = field(default="", repr=False)
+    """A command line's, from its browser, with the verifier of its challenge."""
+    verifier: str = field(default="", repr=False)
 
 
 class Console:
@@ -127,6 +133,10 @@ class Console:
 
     async def _post(self, exchange: Exchange) -> Response:
         members = read(await exchange.receive(BODY_LIMIT), exchange.headers.get("content-type", ""))
+        if members.login_code:
+            exchange.entry = REDEEM
+            asked = federation.Redemption(members.login_code, members.verifier, members.last)
+            return self.granted(await self._run(REDEEM, self.context(exchange), asked))
         if not members.user_name:
             exchange.entry = REFRESH
             token = cookie_of(exchange, REFRESH_COOKIE)
@@ -190,11 +200,15 @@ def read(body: bytes, content_type: str) -> Members:
     last = _lifetime(given.pop("DurationSeconds", sessions.KEYS_LAST.total_seconds()))
     if not given:
         return Members(last)
-    if set(given) - set(LENGTHS) or not {"UserName", "Password"} <= set(given):
+    by_code = set(given) == set(CODE_LENGTHS)
+    if not by_code and (set(given) - set(LENGTHS) or not {"UserName", "Password"} <= set(given)):
         raise ValidationException(f"The body has UserName and Password, and may have others of {sorted(LENGTHS)}.")
-    for name, value in given.items():
-        if not isinstance(value, str) or not 0 < len(value) <= LENGTHS[name] or "\0" in value:
-            raise ValidationException(f"{name} has to be a text of 1 to {LENGTHS[name]} characters.")
+    for name, longest in (CODE_LENGTHS if by_code else LENGTHS).items():
+        value = given.get(name, "-")
+        if not isinstance(value, str) or not 0 < len(value) <= longest or "\0" in value:
+            raise ValidationException(f"{name} has to be a text of 1 to {longest} characters.")
+    if by_code:
+        return Members(last, login_code=given["Code"], verifier=given["CodeVerifier"])
     named = {"user_name": "UserName", "password": "Password", "code": "TokenCode", "new_password": "NewPassword"}
     return Members(last, **{name: given.get(member, "") for name, member in named.items()})
 

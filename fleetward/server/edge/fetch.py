@@ -11,8 +11,9 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 import httptools
@@ -100,9 +101,23 @@ class Fetcher:
 
     async def fetch(self, url: str, most_bytes: int, seconds: float) -> bytes | Failed:
         """The body behind a URL that answers 200."""
+        return await self._within(seconds, self._follow(url, most_bytes))
+
+    async def post(self, url: str, form: str, authorization: str, most_bytes: int, seconds: float) -> bytes | Failed:
+        """What a URL answers with 200 to a form that is posted; a redirect is not followed."""
+        return await self._within(seconds, self._posted(url, form, authorization, most_bytes))
+
+    async def _posted(self, url: str, form: str, authorization: str, most_bytes: int) -> bytes:
+        parts = self._checked(url)
+        answer = await self._ask(parts, await self._resolve(parts), most_bytes, form, authorization)
+        if answer.status != 200:
+            raise FetchRefused(f"the answer is HTTP {answer.status}")
+        return bytes(answer.body)
+
+    async def _within(self, seconds: float, work: Coroutine[Any, Any, bytes]) -> bytes | Failed:
         try:
             async with asyncio.timeout(seconds):
-                return await self._follow(url, most_bytes)
+                return await work
         except FetchRefused as fault:
             return Failed(str(fault))
         except TimeoutError:
@@ -149,15 +164,23 @@ class Fetcher:
                 raise FetchRefused(f"{host} is this server itself")
         return str(addresses[0])
 
-    async def _ask(self, parts: SplitResult, address: str, most_bytes: int) -> _Answer:
+    async def _ask(
+        self, parts: SplitResult, address: str, most_bytes: int, form: str = "", authorization: str = ""
+    ) -> _Answer:
         host, port = parts.hostname or "", parts.port or 443
         reader, writer = await asyncio.open_connection(address, port, ssl=self._tls, server_hostname=host)
         try:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             shown = f"[{host}]" if ":" in host else host
-            head = f"GET {path} HTTP/1.1\r\nHost: {shown}{f':{port}' if port != 443 else ''}\r\n"
+            head = (
+                f"{'POST' if form else 'GET'} {path} HTTP/1.1\r\nHost: {shown}{f':{port}' if port != 443 else ''}\r\n"
+            )
+            if form:
+                head += f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(form.encode())}\r\n"
+            if authorization:
+                head += f"Authorization: {authorization}\r\n"
             writer.write(
-                f"{head}Accept: application/json\r\nUser-Agent: fleetward\r\nConnection: close\r\n\r\n".encode()
+                f"{head}Accept: application/json\r\nUser-Agent: fleetward\r\nConnection: close\r\n\r\n{form}".encode()
             )
             answer = _Answer(most_bytes)
             while not answer.complete:

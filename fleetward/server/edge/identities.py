@@ -20,6 +20,7 @@ from fleetward.server.keys import KeyFault, KeyRing, TemporaryCredentials
 from fleetward.server.service import Entry
 from fleetward.server.settings import Settings
 from fleetward.server.sign_ins import sessions
+from fleetward.server.sts import issue
 
 REMEMBER = timedelta(seconds=0.5)
 """Twice, for what is looked up and for the identity made of it: nothing counts that is older than a second."""
@@ -276,6 +277,8 @@ def _session_keys(
     for key, name in (("aws:SourceIdentity", "source_identity"), ("aws:FederatedProvider", "provider")):
         if sealed.get(name):
             keys[key] = sealed[name]
+    if "sign_in" in sealed:
+        keys[issue.SIGN_IN] = sealed["sign_in"]
     if "transitive" in sealed:
         keys["fleetward:TransitiveTagKeys"] = orjson.loads(sealed["transitive"])
     return keys

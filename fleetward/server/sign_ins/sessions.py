@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from fleetward.server.call import Call
-from fleetward.server.errors import AwsError
-from fleetward.server.iam import principals, sign_in
+from fleetward.server.errors import AccessDeniedException, AwsError
+from fleetward.server.iam import oidc_providers, principals, sign_in
 from fleetward.server.keys import token_hash
 from fleetward.server.sign_ins.errors import SignInEnded
 from fleetward.server.sign_ins.tables import sign_ins, tokens
-from fleetward.server.sts import issue
+from fleetward.server.sts import issue, roles, web_identity
 
 KEYS_LAST = timedelta(minutes=15)
 LONGEST_KEYS = timedelta(hours=1)
@@ -113,7 +114,10 @@ def begin(call: Call, beginning: Beginning, device: str = "", last: timedelta = 
     call.db.run(ADD, row)
     found = call.db.first(FIND, account=call.account, of_sign_in=row["sign_in_id"])
     assert found is not None
-    return _granted(call, found, "", last, device)
+    granted = _granted(call, found, "", last, device)
+    if isinstance(granted, AwsError):
+        raise granted
+    return granted
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,10 @@ def refresh(call: Call, asked: Refresh) -> Granted | AwsError:
             call.db.run(REMOVE_TOKEN, {"of_hash": old})
     agent = shown_agent(call.context.user_agent)
     call.db.run(USED, {**this, "at": call.now, "by": call.context.source_ip[:64], "with": agent})
-    return _granted(call, row, digest, asked.last)
+    granted = _granted(call, row, digest, asked.last)
+    if isinstance(granted, AwsError):
+        end(call, row.sign_in_id)
+    return granted
 
 
 def sign_out(call: Call, token: str) -> str:
@@ -226,7 +233,11 @@ def _make_room(call: Call, principal_id: str) -> None:
         end(call, sign_in_id)
 
 
-def _granted(call: Call, row: Row[Any], parent: str, last: timedelta, device: str = "") -> Granted:
+def _granted(call: Call, row: Row[Any], parent: str, last: timedelta, device: str = "") -> Granted | AwsError:
+    try:
+        arn, keys = _keys(call, row, last)
+    except AccessDeniedException:
+        return SignInEnded("The role does not trust you any more: the sign-in was ended.")
     token = secrets.token_urlsafe(TOKEN_BYTES)
     call.db.run(
         ADD_TOKEN,
@@ -240,16 +251,42 @@ def _granted(call: Call, row: Row[Any], parent: str, last: timedelta, device: st
             "replaced": False,
         },
     )
-    arn, keys = _keys(call, row, last)
     return Granted(row.sign_in_id, arn, keys, token, row.expires_at, device)
 
 
 def _keys(call: Call, row: Row[Any], last: timedelta) -> tuple[str, Mapping[str, Any]]:
     """Whom the keys act as, and the keys."""
+    lifetime = min(last, row.expires_at - call.now)
+    if row.kind == "role":
+        return _keys_of_role(call, row, lifetime)
     more = {"sign_in": row.sign_in_id, "user_id": row.principal_id}
     if row.second_factor_at is not None:
         more["mfa_at"] = str(int(row.second_factor_at.timestamp()))
-    lifetime = min(last, row.expires_at - call.now)
     standing = principals.standing(call, (row.principal_id, ()))
-    arn = row.arn if standing is None or row.kind != "user" else standing.arn
+    arn = row.arn if standing is None else standing.arn
     return arn, issue.issue(call, arn, row.kind, lifetime, issue.Session(more=more))
+
+
+def role_of(call: Call, subject: Mapping[str, Any], name: str) -> principals.Role:
+    """The role of a sign-in by a provider, if its trust policy lets the person in at present; AccessDenied.
+
+    `subject`: role (ARN), url (of the provider), audience and claims, as the ID token had them.
+    """
+    role = roles.find_role(call, subject["role"])
+    provider = oidc_providers.look_up(call, role.account, subject["url"]) if role is not None else None
+    if role is None or role.account != call.account or provider is None:
+        raise AccessDeniedException("Not authorized to perform sts:AssumeRoleWithWebIdentity")
+    if subject["audience"] not in provider.client_ids:
+        raise AccessDeniedException("Not authorized to perform sts:AssumeRoleWithWebIdentity")
+    web_identity.authorize(call, subject["role"], role, provider, subject["claims"], subject["audience"], name)
+    return role
+
+
+def _keys_of_role(call: Call, row: Row[Any], lifetime: timedelta) -> tuple[str, Mapping[str, Any]]:
+    subject = orjson.loads(row.subject)
+    role = role_of(call, subject, row.name)
+    arn = oidc_providers.arn_of(role.account, subject["url"])
+    session = issue.Session(more={"provider": arn, "sign_in": row.sign_in_id})
+    wanted = {"RoleSessionName": row.name, "DurationSeconds": max(1, int(lifetime.total_seconds()))}
+    made = roles.begun(call, wanted, role, session)
+    return made["AssumedRoleUser"]["Arn"], made["Credentials"]

@@ -45,6 +45,17 @@ tokens = Table(
     Index("sign_ins_tokens_sign_in", "account_id", "sign_in_id", "issued_at"),
 )
 
+codes = Table(
+    "sign_ins_codes",  # good once: states of OIDC flows that have come back, and codes for command lines
+    metadata,
+    Column("code_hash", String(64), primary_key=True),
+    Column("account_id", String(12), nullable=False),
+    Column("challenge", String(64), nullable=False),  # of who may use a code; empty: used
+    Column("beginning", Text, nullable=False),  # the sign-in that a code begins, as JSON
+    Column("expires_at", UtcDateTime, nullable=False),
+    Index("sign_ins_codes_expires", "expires_at"),
+)
+
 tries = Table(
     "sign_ins_tries",
     metadata,

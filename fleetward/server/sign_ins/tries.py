@@ -88,7 +88,12 @@ def subjects(call: Call, user_name: str, user_id: str, address: str, device: str
     name, network = user_name.lower(), network_of(address)
     if user_id and is_known(call, user_id, device):
         return (("device", token_hash(device)),)
-    return (("pair", _digest(name, network)), ("address", _digest(network)), ("user", _digest(name)))
+    return (("pair", _digest(name, network)), of_address(address), ("user", _digest(name)))
+
+
+def of_address(address: str) -> Subject:
+    """The account of an address, whoever is meant."""
+    return ("address", _digest(network_of(address)))
 
 
 def network_of(address: str) -> str:

@@ -20,6 +20,9 @@ POLICY_LIMIT = 2048
 PACKED_LIMIT = 6000
 """Ours: bytes that session policies and tags may take in a token, which travels in a header."""
 
+SIGN_IN = "fleetward:SignIn"
+"""In a caller's context: the sign-in that its keys were given for; those of roles it assumes end with it too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Session:

@@ -130,9 +130,12 @@ def _inherited(call: Call, session: issue.Session, request: Mapping[str, Any]) -
     identity = request.get("SourceIdentity", earlier)
     if earlier and identity != earlier:
         raise AccessDeniedException("The source identity that an earlier session set cannot be changed.")
+    more = {"source_identity": identity} if identity else {}
+    if issue.SIGN_IN in own:
+        more["sign_in"] = str(own[issue.SIGN_IN])
     return replace(
         session,
         tags={**handed_on, **session.tags},
         transitive=(*handed_on, *session.transitive),
-        more={"source_identity": identity} if identity else {},
+        more=more,
     )

@@ -34,6 +34,8 @@ ACTION = "sts:AssumeRoleWithWebIdentity"
 KEYS_GOOD_FOR = timedelta(days=1)
 ASK_AGAIN_AFTER = timedelta(minutes=1)
 """A key that is not known has the provider asked again, so often at most."""
+CLAIMS = ("sub", "email", "azp", "oaud", "amr", "groups")
+"""What trust policies may ask of a token, besides its audience."""
 _ANYONE = evaluate.PolicySet(
     identity=(
         evaluate.compile_policy(
@@ -47,8 +49,20 @@ _ANYONE = evaluate.PolicySet(
 def assume_role_with_web_identity(call: Call, request: Mapping[str, Any]) -> dict[str, Any] | Outside:
     """Temporary credentials of a role, when its trust policy allows it to the token's bearer, who signs nothing."""
     role = roles.find_role(call, request["RoleArn"])
+    checked = verified(call, role, request["WebIdentityToken"])
+    if isinstance(checked, Outside):
+        return checked
+    token, provider = checked
+    audience = audience_of(token, provider)
+    authorize(call, request["RoleArn"], role, provider, token.claims, audience, request["RoleSessionName"])
+    assert role is not None
+    return _begun(call, request, role, provider, token, audience)
+
+
+def verified(call: Call, role: principals.Role | None, text: str) -> tuple[WebToken, Row[Any]] | Outside:
+    """A token that is good at present, and the provider that has signed it; its keys may have to be fetched first."""
     try:
-        token = web_tokens.parse(request["WebIdentityToken"])
+        token = web_tokens.parse(text)
         provider = _provider(call, role, token)
         keys = _keys(call, provider, token)
         if isinstance(keys, Outside):
@@ -59,10 +73,7 @@ def assume_role_with_web_identity(call: Call, request: Mapping[str, Any]) -> dic
         raise InvalidIdentityTokenException(str(fault)) from fault
     if expired:
         raise ExpiredTokenException("The web identity token is past its time")
-    audience = _audience(token, provider)
-    _authorize(call, request["RoleArn"], role, provider, token, audience, request["RoleSessionName"])
-    assert role is not None
-    return _begun(call, request, role, provider, token, audience)
+    return token, provider
 
 
 def _provider(call: Call, role: principals.Role | None, token: WebToken) -> Row[Any]:
@@ -103,7 +114,7 @@ def _key_set_url(document: bytes, provider: Row[Any]) -> str:
     return url
 
 
-def _audience(token: WebToken, provider: Row[Any]) -> str:
+def audience_of(token: WebToken, provider: Row[Any]) -> str:
     """The audience that counts: the authorized party where there is one, as AWS has it, else the token's own."""
     for audience in [token.text("azp"), *token.audiences]:
         if audience in provider.client_ids:
@@ -111,12 +122,12 @@ def _audience(token: WebToken, provider: Row[Any]) -> str:
     raise InvalidIdentityTokenException("Incorrect token audience")
 
 
-def _authorize(
+def authorize(
     call: Call,
     arn: str,
     role: principals.Role | None,
     provider: Row[Any],
-    token: WebToken,
+    claims: Mapping[str, Any],
     audience: str,
     session_name: str,
 ) -> None:
@@ -134,8 +145,8 @@ def _authorize(
         "sts:RoleSessionName": session_name,
         f"{provider.url}:aud": audience,
     }
-    for name in ("sub", "email", "azp", "oaud", "amr", "groups"):
-        value = token.claims.get(name)
+    for name in CLAIMS:
+        value = claims.get(name)
         if isinstance(value, str):
             context[f"{provider.url}:{name}"] = value
         elif isinstance(value, list):

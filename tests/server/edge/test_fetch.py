@@ -14,6 +14,7 @@ from fleetward.server.edge import fetch
 from fleetward.server.edge.fetch import Fetcher
 from fleetward.server.effects import Failed
 from tests.identity_provider import HttpsServer, authority
+from tests.oidc_provider import SignInProvider
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 
@@ -124,3 +125,23 @@ def test_nobody_listening_is_a_failure_without_details(site: HttpsServer) -> Non
     host = site.host
     site.close()
     assert reason(got(f"https://{host}/")).startswith("no usable answer")
+
+
+def posted(url: str, form: str = "a=b", *, allow: tuple[str, ...] = LOOPBACK, seconds: float = 5.0) -> bytes | Failed:
+    """What posting comes to."""
+    fetcher = Fetcher(allow, str(authority().ca))
+    return asyncio.run(fetcher.post(url, form, "Basic c2VjcmV0", 1000, seconds))
+
+
+def test_a_form_is_posted_under_the_same_rules_and_follows_no_redirect() -> None:
+    provider = SignInProvider()
+    provider.reset()
+    assert "HTTP 401" in reason(posted(f"{provider.issuer}/token"))
+    assert "allow_fetch" in reason(posted(f"{provider.issuer}/token", allow=()))
+    assert "https" in reason(posted(f"http://{provider.host}/token"))
+    provider.token_for = lambda form, authorization: (302, {})  # type: ignore[method-assign]
+    assert "HTTP 302" in reason(posted(f"{provider.issuer}/token"))
+    provider.token_for = lambda form, authorization: (200, {"form": form, "by": authorization})  # type: ignore[method-assign]
+    answer = posted(f"{provider.issuer}/token", "a=b%26c&d=")
+    assert answer == b'{"form": {"a": "b&c"}, "by": "Basic c2VjcmV0"}'
+    provider.close()
