@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from fleetward.server import app
+from fleetward.server import app, beginning
 from fleetward.server.call import Call, Caller, Context, Sent, service_context
 from fleetward.server.iam import principals
 from fleetward.server.keys import TemporaryCredentials, new_access_key_id, new_secret_access_key
@@ -44,9 +44,9 @@ def admit(data: Path, count: int, tags: Callable[[int], Mapping[str, str]] = lam
     settings = Settings(data=data)
     application = app.Application(settings)
     try:
-        created = app.first_start(application.runner, settings)
+        created = beginning.first_start(application.runner, settings)
         if created is not None:
-            app.write_root_credentials(settings, created)
+            beginning.write_root_credentials(settings, created)
         made: list[Identity] = []
         for first in range(0, count, CHUNK):
             numbers = range(first + 1, min(first + CHUNK, count) + 1)

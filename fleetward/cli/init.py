@@ -42,16 +42,16 @@ def init(
 
 def prepare(settings: Any, *, reset_root: bool) -> dict[str, Any]:
     """Make the folder ready; the returned secret exists nowhere else but in root-credentials.json."""
-    from fleetward.server import app, certificates
+    from fleetward.server import app, beginning, certificates
     from fleetward.server.edge.http import server_names
 
     application = app.Application(settings)
     try:
-        created = app.first_start(application.runner, settings)
+        created = beginning.first_start(application.runner, settings)
         if reset_root:
-            created = app.reset_root(application.runner, settings)
+            created = beginning.reset_root(application.runner, settings)
         if created is not None:
-            app.write_root_credentials(settings, created)
+            beginning.write_root_credentials(settings, created)
         files = certificates.prepare(
             settings.data / "tls", server_names(settings), settings.region, application.clock.now()
         )

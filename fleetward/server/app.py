@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import logging
-import os
 import signal
 import socket
 import ssl
@@ -26,6 +24,7 @@ from urllib.parse import urlsplit
 from fleetward.protocol.api.model import load_service
 from fleetward.server import (
     audit,
+    beginning,
     certificates,
     ec2messages,
     ephemeral,
@@ -67,7 +66,7 @@ from fleetward.server.edge.s3.requests import Storage
 from fleetward.server.edge.upgrades import Upgrades
 from fleetward.server.edge.waits import Waits
 from fleetward.server.errors import AwsError
-from fleetward.server.iam import api, principals
+from fleetward.server.iam import api
 from fleetward.server.ports import Bus, Clock, Objects, Store
 from fleetward.server.s3.capabilities import S3, s3
 from fleetward.server.service import Entry, Runner, Service, Timer
@@ -103,7 +102,6 @@ ALONE = Entry("presence.alone", presence.alone)
 FREE_JOBS = Entry("jobs.free-all", jobs.free_all)
 FORGET_RINGS = Entry("keys.alone", key_rotation.alone)
 
-CREDENTIALS = "root-credentials.json"
 RENEWAL_LOOK = 3600.0
 """How often the server looks whether its own certificate wants renewal, seconds."""
 
@@ -171,71 +169,6 @@ def lock_folder(data: Path) -> IO[str]:
     return file
 
 
-def furnish(call: Call) -> None:
-    """What an account has from the beginning, its root's key apart; what is there already stays."""
-    principals.create_first_roles(call)
-    kms.create_managed_keys(call)
-
-
-def start_over(call: Call, request: Any) -> None:
-    """Entry: all is as after the first start; root's key stays."""
-    ephemeral.empty(call)
-    furnish(call)
-
-
-def first_start(runner: Runner, settings: Settings) -> dict[str, str] | None:
-    """Create the account's first roles and keys and root's access key, whose secret is returned the first time only."""
-
-    def entry(call: Call, _: Any) -> dict[str, str] | None:
-        furnish(call)
-        if principals.root_key_ids(call):
-            return None
-        return _new_root_key(call)
-
-    created: dict[str, str] | None = _run_now(runner, settings, entry)
-    return created
-
-
-def reset_root(runner: Runner, settings: Settings) -> dict[str, str]:
-    """Switch root's keys off and create a new one."""
-
-    def entry(call: Call, _: Any) -> dict[str, str]:
-        call.db.run(principals.DISABLE_KEYS, {"of_principal": principals.root_arn(call.account)})
-        principals.revoke(call, principals.root_arn(call.account))
-        return _new_root_key(call)
-
-    created: dict[str, str] = _run_now(runner, settings, entry)
-    return created
-
-
-def _new_root_key(call: Call) -> dict[str, str]:
-    key_id, secret = keys.new_access_key_id("AKIA"), keys.new_secret_access_key()
-    principals.add_access_key(call, key_id, secret, principals.root_arn(call.account), call.account)
-    return {"access_key_id": key_id, "secret_access_key": secret}
-
-
-def _run_now(runner: Runner, settings: Settings, function: Callable[[Call, Any], Any]) -> Any:
-    """Run an entry before the loop exists and wait for its commit."""
-    import queue
-
-    outcomes: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    context = service_context(settings.account, settings.default_region)
-    runner.submit(Entry("start", function, audit=False), context, {}, outcomes.put)
-    outcome = outcomes.get(timeout=60)
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
-
-
-def write_root_credentials(settings: Settings, created: dict[str, str]) -> Path:
-    """Keep root's first key in a file that only this user reads; its path is printed, never the secret."""
-    file = settings.data / CREDENTIALS
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        json.dump({**created, "account": settings.account, "region": settings.default_region}, stream, indent=1)
-    return file
-
-
 class Application:
     """One server put together. `start` returns once it serves; `stop` ends it in order."""
 
@@ -260,7 +193,7 @@ class Application:
         self.models = {service.name: load_service(service.name) for service in SERVICES}
         self.runner.record = self._record
         self.store.deliver = self._deliver_here  # type: ignore[attr-defined]
-        self.keys.use(_run_now(self.runner, settings, key_rotation.begin))
+        self.keys.use(beginning.run_now(self.runner, settings, key_rotation.begin))
         self.waits = Waits()
         self.memory = Memory()
         self.reads = Gathered(self._keep_seen, AUDIT_SECONDS, AUDIT_AT_ONCE)
@@ -403,7 +336,7 @@ class Application:
             return {}
         reset = Reset(
             run=self.call,
-            empty=Entry("start-over", start_over, audit=False),
+            empty=Entry("start-over", beginning.start_over, audit=False),
             home=service_context(self.settings.account, self.settings.default_region),
             channels=self.channels,
             waits=self.waits,
@@ -536,12 +469,12 @@ async def _run(settings: Settings, announce: Callable[[str], None]) -> None:
     application = Application(settings)
     if not settings.ephemeral:
         ephemeral.keep(settings.data)
-    created = await asyncio.to_thread(first_start, application.runner, settings)
+    created = await asyncio.to_thread(beginning.first_start, application.runner, settings)
     if created is not None:
-        file = write_root_credentials(settings, created)
+        file = beginning.write_root_credentials(settings, created)
         log.info("root access key created", extra={"fields": {"file": str(file)}})
     if created is not None or settings.ephemeral:
-        print(f"root credentials are in {settings.data / CREDENTIALS}", file=sys.stderr)  # noqa: T201
+        print(f"root credentials are in {settings.data / beginning.CREDENTIALS}", file=sys.stderr)  # noqa: T201
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
