@@ -32,10 +32,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
+from fleetward.protocol import rsa_pss
 from fleetward.protocol.errors import LocalProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
@@ -307,7 +308,7 @@ def sign_headers_rsa(
     names = sorted(sent.keys() - _NEVER_SIGNED - {"x-amz-content-sha256"})
     scope = f"{timestamp[:8]}/{region}/{service}/{_TERMINATOR}"
     canonical = canonical_request(method, url_path, query, sent, names, payload_hash, service=service)
-    signature = _sign_pss(private_key, _string_to_sign(timestamp, scope, canonical.encode()))
+    signature = rsa_pss.sign(private_key, _string_to_sign(timestamp, scope, canonical.encode()))
     added["Authorization"] = _authorization(node_id, scope, names, signature)
     return added
 
@@ -518,7 +519,7 @@ def verify_rsa(
         signature = base64.b64decode(claim.signature, validate=True)
     except binascii.Error as error:
         raise _mismatch() from error
-    if not _is_pss(_public_key(public_key_der), signature, string):
+    if not rsa_pss.is_signed(public_key_der, signature, string):
         raise _mismatch()
 
 
@@ -607,56 +608,3 @@ def _mismatch() -> SignatureFault:
         "The signature does not belong to this request: check the secret access key, and that nothing on the way"
         " changed the method, path, query, signed headers or body",
     )
-
-
-# --- RSASSA-PSS with SHA-256, MGF1 with SHA-256 and a salt of 32 bytes ----------------------------------------------
-
-
-def _sign_pss(private_key: bytes | str | RSAPrivateKey, text: bytes) -> str:
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import padding
-
-    key = _private_key(private_key) if isinstance(private_key, bytes | str) else private_key
-    scheme = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
-    return base64.b64encode(key.sign(text, scheme, hashes.SHA256())).decode()
-
-
-def _is_pss(key: RSAPublicKey, signature: bytes, text: bytes) -> bool:
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import padding
-
-    try:
-        key.verify(signature, text, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
-    except InvalidSignature:
-        return False
-    return True
-
-
-def _private_key(encoded: bytes | str) -> RSAPrivateKey:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
-
-    data = encoded.encode() if isinstance(encoded, str) else encoded
-    load = load_pem_private_key if data.lstrip().startswith(b"-----BEGIN") else load_der_private_key
-    try:
-        key = load(data, None)
-    except (ValueError, TypeError) as error:
-        raise LocalProtocolError("this is no private key, in DER or PEM and without a password") from error
-    if not isinstance(key, RSAPrivateKey):
-        raise LocalProtocolError("a node signs with an RSA key")
-    return key
-
-
-@lru_cache(maxsize=1024)
-def _public_key(der: bytes) -> RSAPublicKey:
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-    from cryptography.hazmat.primitives.serialization import load_der_public_key
-
-    try:
-        key = load_der_public_key(der)
-    except ValueError as error:
-        raise LocalProtocolError("this is no DER SubjectPublicKeyInfo") from error
-    if not isinstance(key, RSAPublicKey):
-        raise LocalProtocolError("a node's public key is an RSA key")
-    return key
