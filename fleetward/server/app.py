@@ -292,7 +292,13 @@ class Application:
             self.addresses.append(_url("http", sockets[-1][0]))
         ca = None if self.settings.tls_certificate else files.ca
         self.pages = Pages(pipeline=self.pipeline, objects=self.objects, settings=self.settings, ca=ca)
-        console = Console(run=self.call, settings=self.settings, passwords=self.passwords, now=self.clock.now)
+        console = Console(
+            run=self.call,
+            settings=self.settings,
+            passwords=self.passwords,
+            now=self.clock.now,
+            throttle=self.pipeline.throttle,
+        )
         oidc = Oidc(
             run=self.call,
             providers=self.providers,

@@ -78,8 +78,17 @@ class Members:
 class Console:
     """The pages, with what they need."""
 
-    def __init__(self, *, run: Run, settings: Settings, passwords: Passwords, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        run: Run,
+        settings: Settings,
+        passwords: Passwords,
+        now: Callable[[], datetime],
+        throttle: Callable[[Exchange], Awaitable[None]],
+    ) -> None:
         self._run = run
+        self.throttle = throttle
         self._settings = settings
         self._passwords = passwords
         self._now = now
@@ -126,6 +135,7 @@ class Console:
     async def _answer(self, exchange: Exchange, work: Callable[[Exchange], Awaitable[Response]]) -> Response:
         exchange.context = self.context(exchange)
         try:
+            await self.throttle(exchange)
             check_origin(exchange, self._settings)
             return await work(exchange)
         except AwsError as fault:

@@ -119,6 +119,7 @@ class Oidc:
     async def _answer(self, exchange: Exchange, work: Callable[[Exchange], Any]) -> Response:
         exchange.context = self._console.context(exchange)
         try:
+            await self._console.throttle(exchange)
             if not exchange.secure:
                 raise CrossSiteRequest("People sign in over TLS only.")
             response: Response = await work(exchange)

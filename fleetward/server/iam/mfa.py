@@ -132,6 +132,12 @@ def verify(call: Call, user_id: str, serial: str, code: str) -> AwsError | None:
     return None
 
 
+def fits(call: Call, serial: str, code: str) -> bool:
+    """Whether a code is one that the device shows at present, used or not; nothing is counted."""
+    row = look_up(call, serial)
+    return row is not None and matching_step(_seed(call, row), code, step_at(call.now), -1) is not None
+
+
 def _seed(call: Call, row: Row[Any]) -> bytes:
     return call.keys.open(row.seed, f"mfa/{serial_of(row)}")
 

@@ -81,4 +81,5 @@ def signed_in(call: Call, user_id: str) -> None:
 
 def use_code(call: Call, login: Login, code: str) -> bool:
     """Use up a code of one of the user's devices; False, and counted against all of them, when it is of none."""
-    return any(mfa.verify(call, login.user_id, serial, code) is None for serial in login.devices)
+    showing = [serial for serial in login.devices if mfa.fits(call, serial, code)]
+    return any(mfa.verify(call, login.user_id, serial, code) is None for serial in showing or login.devices)

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 from sqlalchemy import Row, bindparam, delete, insert, select, update
 
-from fleetward.server.call import Call
+from fleetward.server import audit
+from fleetward.server.call import Call, Caller
 from fleetward.server.errors import AccessDeniedException, AwsError
 from fleetward.server.iam import oidc_providers, principals, sign_in
 from fleetward.server.keys import token_hash
+from fleetward.server.service import Entry
 from fleetward.server.sign_ins.errors import SignInEnded
 from fleetward.server.sign_ins.tables import sign_ins, tokens
 from fleetward.server.sts import issue, roles, web_identity
@@ -29,6 +31,9 @@ from fleetward.server.sts import issue, roles, web_identity
 KEYS_LAST = timedelta(minutes=15)
 LONGEST_KEYS = timedelta(hours=1)
 """Ours: programs may ask for so much, since the SDKs renew keys with every call that have less than 15 minutes left."""
+REFRESHING = Entry("signin:Refresh", lambda call: None)
+LEAVING = Entry("signin:Logout", lambda call: None)
+"""What the trail calls the reuse of a token, and a good end."""
 GRACE = timedelta(seconds=5)
 MOST_SUCCESSORS = 8
 MOST_TOKENS = 1000
@@ -140,7 +145,9 @@ def refresh(call: Call, asked: Refresh) -> Granted | AwsError:
         return SignInEnded("The sign-in has ended: sign in again.")
     if shown.replaced and not _may_repeat(call, row, shown):
         end(call, row.sign_in_id)
-        return SignInEnded("A refresh token was used twice: the sign-in was ended. Sign in again.")
+        twice = SignInEnded("A refresh token was used twice: the sign-in was ended. Sign in again.")
+        _record(call, REFRESHING, row, twice)
+        return twice
     this = {"account": call.account, "of_sign_in": row.sign_in_id}
     if not shown.replaced:
         call.db.run(REPLACE, this)
@@ -160,8 +167,18 @@ def sign_out(call: Call, token: str) -> str:
     shown = call.db.first(TOKEN, of_hash=token_hash(token))
     if shown is None or shown.account_id != call.account:
         return ""
+    row = call.db.first(FIND, account=call.account, of_sign_in=shown.sign_in_id)
+    if row is not None:
+        _record(call, LEAVING, row, None)
     end(call, shown.sign_in_id)
     return str(shown.sign_in_id)
+
+
+def _record(call: Call, what: Entry, row: Row[Any], fault: AwsError | None) -> None:
+    """Write into the trail what became of a sign-in."""
+    who = Caller(kind=row.kind, arn=row.arn, account=row.account_id, user_id=row.principal_id)
+    own = Call(replace(call.context, caller=who), now=call.now, db=call.db, settings=call.settings, keys=call.keys)
+    audit.record(own, what, {"SignInId": row.sign_in_id}, fault)
 
 
 def end(call: Call, sign_in_id: str) -> bool:

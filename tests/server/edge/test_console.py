@@ -384,6 +384,27 @@ def test_many_names_from_one_address_wait_too(serving: ServerProcess) -> None:
     assert 429 in statuses[20:]
 
 
+def test_who_knocks_all_the_time_is_slowed_down(start_server: StartServer) -> None:
+    server = start_server(requests_per_node=0.1)
+    browser = Browser(server)
+    codes = [browser.refresh().code for _ in range(4)]
+    assert codes[0] == "SignInEnded"
+    assert codes[-1] == "ThrottlingException"
+    assert Browser(server).refresh().code == "SignInEnded"
+
+
+def test_any_of_several_devices_will_do_and_the_others_are_not_blamed(serving: ServerProcess) -> None:
+    name, _ = person(serving)
+    client = serving.client("iam")
+    first, seed = enable_device(client, name, f"{name}-1")
+    _, other_seed = enable_device(client, name, f"{name}-2")
+    assert first
+    browser = Browser(serving)
+    assert browser.sign_in(name, TokenCode=codes_of(other_seed)[1]).status == 200
+    assert browser.sign_in(name, TokenCode=codes_of(seed)[1]).status == 200
+    assert browser.sign_in(name, TokenCode=codes_of(other_seed)[1]).status == 401
+
+
 # -- the trail, and what must be nowhere ------------------------------------------------------------------------------
 
 
@@ -397,9 +418,19 @@ def test_every_sign_in_is_in_the_trail_and_no_secret_anywhere(start_server: Star
     assert answer.status == 200
     first = dict(browser.cookies)
     refreshed = browser.refresh()
-    records = [each for each in trail(server, "ConsoleLogin", 3) if each["eventName"] == "ConsoleLogin"]
+    thief = Browser(server, cookies={REFRESH: first[REFRESH]})
+    assert thief.refresh().status == 401
+    assert browser.sign_in(name).status == 200
+    assert browser.send("DELETE").status == 200
+    (reuse,) = [each for each in trail(server, "used twice", 1) if each["eventName"] == "Refresh"]
+    assert (reuse["errorCode"], reuse["sourceIPAddress"]) == ("SignInEnded", thief.address)
+    assert reuse["userIdentity"]["arn"] == answer.json["Arn"]
+    assert [each["eventName"] for each in trail(server, "Logout", 1)] == ["Logout"]
+    records = [each for each in trail(server, "ConsoleLogin", 4) if each["eventName"] == "ConsoleLogin"]
     told = [(each["requestParameters"]["UserName"], each["requestParameters"]["ConsoleLogin"]) for each in records]
-    assert sorted(told) == sorted([(name, "Failure"), ("HIDDEN_DUE_TO_SECURITY_REASONS", "Failure"), (name, "Success")])
+    assert sorted(told) == sorted(
+        [(name, "Failure"), ("HIDDEN_DUE_TO_SECURITY_REASONS", "Failure"), (name, "Success"), (name, "Success")]
+    )
     assert {each["eventSource"] for each in records} == {"signin.amazonaws.com"}
     assert {each["sourceIPAddress"] for each in records} == {browser.address}
     server.stop()
