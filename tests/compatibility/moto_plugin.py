@@ -37,6 +37,12 @@ def pytest_configure(config):  # type: ignore[no-untyped-def]
     _count(requests.Session)
 
 
+def pytest_collection_modifyitems(config, items):  # type: ignore[no-untyped-def]
+    """Leave out what is not to run."""
+    left_out = frozenset(json.loads(os.environ["FLEETWARD_LEFT_OUT"]))
+    items[:] = [item for item in items if item.nodeid not in left_out]
+
+
 def pytest_runtest_logstart(nodeid):  # type: ignore[no-untyped-def]
     """The test that requests belong to from now on."""
     global _running

@@ -12,6 +12,9 @@ from fleetward.server.call import Call
 from fleetward.server.iam import evaluate, limits, names, principals
 from fleetward.server.iam.errors import LimitExceededException, MalformedPolicyDocumentException
 
+VERSION = "2012-10-17"
+"""Of identity-based policies; trust policies may also be of the version before."""
+
 _SPACE = re.compile(r"\s+", re.ASCII)
 
 
@@ -26,6 +29,8 @@ def check(document: str, kind: str, holder: str, *, others: int = 0) -> None:
     `others` is what inline policies of the same holder already take up.
     """
     _compile(document, resource_based=False)
+    if orjson.loads(document).get("Version") != VERSION:
+        raise MalformedPolicyDocumentException(f"Policy document must be version {VERSION} or greater.")
     _limit(document, kind, holder, others)
 
 

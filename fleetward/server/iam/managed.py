@@ -208,7 +208,7 @@ def shape(policy: Managed, attached: int, bound: int, *, whole: bool = True) -> 
     }
     if whole and policy.description:
         shown["Description"] = policy.description
-    return shown | names.tagged(policy.tags) if whole else shown
+    return shown | {"Tags": names.tag_list(policy.tags)} if whole else shown
 
 
 def _shape(call: Call, policy: Managed) -> dict[str, Any]:
@@ -249,7 +249,8 @@ def create_policy(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     }
     call.db.run(ADD, row)
     _add_version(call, row["policy_id"], 1, request["PolicyDocument"])
-    return {"Policy": _shape(call, find(call, names.entity_arn(call.account, "policy", row["path"], name)))}
+    made = find(call, names.entity_arn(call.account, "policy", row["path"], name))
+    return {"Policy": shape(made, 0, 0, whole=False) | names.tagged(made.tags)}
 
 
 def _add_version(call: Call, policy_id: str, number: int, document: str) -> None:

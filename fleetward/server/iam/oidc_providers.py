@@ -172,8 +172,11 @@ def remove_client_id_from_open_id_connect_provider(call: Call, request: Mapping[
 
 @iam.operation("DeleteOpenIDConnectProvider", resources=resource)
 def delete_open_id_connect_provider(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Trust a provider no longer; sessions that it vouched for go on until they end."""
-    row = find(call, request["OpenIDConnectProviderArn"])
+    """Trust a provider no longer, if it was; sessions that it vouched for go on until they end."""
+    try:
+        row = find(call, request["OpenIDConnectProviderArn"])
+    except NoSuchEntityException:  # API reference: the operation is idempotent
+        return {}
     call.db.run(REMOVE, {"account": row.account_id, "of_url": row.url})
     return {}
 

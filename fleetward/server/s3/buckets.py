@@ -101,6 +101,10 @@ def create_bucket(call: Call, request: Request) -> dict[str, Any]:
     if known is not None:
         if known.account_id != call.caller.account:
             raise BucketAlreadyExists("The requested bucket name is not available.", BucketName=name)
+        if (
+            known.region == call.region == "us-east-1"
+        ):  # API reference, CreateBucket: as it was before there were others
+            return {"Location": f"/{name}"}
         raise BucketAlreadyOwnedByYou("You already own it.", BucketName=name)
     if call.db.value(COUNT, account=call.caller.account) >= MOST_BUCKETS:
         raise TooManyBuckets(f"An account has {MOST_BUCKETS} buckets at most.")

@@ -18,18 +18,20 @@ def check_read(request: Mapping[str, Any], etag: str, modified_at: datetime, pre
     If-Match passes over If-Unmodified-Since, If-None-Match over If-Modified-Since (API reference, GetObject).
     """
     modified_at = modified_at.replace(microsecond=0)
+    header = "x-amz-copy-source-" if prefix else ""
     match, none = request.get(f"{prefix}IfMatch"), request.get(f"{prefix}IfNoneMatch")
     before, since = request.get(f"{prefix}IfUnmodifiedSince"), request.get(f"{prefix}IfModifiedSince")
     if match is not None:
         if not names(match, etag):
-            raise PreconditionFailed(_TEXT, Condition="If-Match")
+            raise PreconditionFailed(_TEXT, Condition=f"{header}If-Match")
     elif before is not None and modified_at > before:
-        raise PreconditionFailed(_TEXT, Condition="If-Unmodified-Since")
+        raise PreconditionFailed(_TEXT, Condition=f"{header}If-Unmodified-Since")
     unchanged = names(none, etag) if none is not None else since is not None and modified_at <= since
     if not unchanged:
         return
     if prefix:
-        raise PreconditionFailed(_TEXT, Condition="If-None-Match" if none is not None else "If-Modified-Since")
+        failed = "If-None-Match" if none is not None else "If-Modified-Since"
+        raise PreconditionFailed(_TEXT, Condition=f"{header}{failed}")
     raise NotModified("Not Modified", headers={"etag": f'"{etag}"'})
 
 

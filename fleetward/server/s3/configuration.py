@@ -95,7 +95,7 @@ def _returning(
 def put_bucket_tagging(call: Call, bucket: Bucket, request: Request) -> dict[str, Any]:
     """Replace the bucket's tags."""
     given = (request.get("Tagging") or {}).get("TagSet", [])
-    keep(call, bucket, "tagging", object_tags.read_set(given, MOST_BUCKET_TAGS))
+    keep(call, bucket, "tagging", object_tags.read_set(given, MOST_BUCKET_TAGS) or None)
     return {}
 
 

@@ -109,8 +109,10 @@ def check(rules: Sequence[dict[str, Any]], new_id: Callable[[], str]) -> None:
             raise MalformedXML("Status must be Enabled or Disabled")
         if not any(name in rule for name in ACTIONS):
             raise InvalidRequest("At least one action needs to be specified in a rule")
-        if "Prefix" in rule and "Filter" in rule:
-            raise MalformedXML("A rule has a Filter or a Prefix, not both")
+        if ("Prefix" in rule) == ("Filter" in rule):
+            raise MalformedXML("A rule has either a Filter or a Prefix")
+        if len(rule.get("Filter") or {}) > 1:
+            raise MalformedXML("A Filter has one condition; And joins several")
         _check_expiration(rule.get("Expiration"))
         _check_days(rule.get("NoncurrentVersionExpiration"), "NoncurrentDays")
         _check_days(rule.get("AbortIncompleteMultipartUpload"), "DaysAfterInitiation")

@@ -72,7 +72,7 @@ def get_object_tagging(call: Call, bucket: Bucket, request: Request) -> dict[str
 def put_object_tagging(call: Call, bucket: Bucket, request: Request) -> dict[str, Any]:
     """Replace the object's tags."""
     tags = read_set((request.get("Tagging") or {}).get("TagSet", []))
-    row = objects.existing(call, bucket, request, lock=True)
+    row = objects.existing(call, bucket, request, method="PUT", lock=True)
     authorize(call, bucket, _action("Put")(request), {**request, "RequestTags": tags}, row.tags)
     objects.change_tags(call, bucket, row, tags)
     return objects.version_of(bucket, row)
@@ -81,7 +81,7 @@ def put_object_tagging(call: Call, bucket: Bucket, request: Request) -> dict[str
 @operation("DeleteObjectTagging", _action("Delete"))
 def delete_object_tagging(call: Call, bucket: Bucket, request: Request) -> dict[str, Any]:
     """Take the object's tags away."""
-    row = objects.existing(call, bucket, request, lock=True)
+    row = objects.existing(call, bucket, request, method="DELETE", lock=True)
     objects.authorize_tagged(call, bucket, _action("Delete")(request), request, row)
     objects.change_tags(call, bucket, row, {})
     return objects.version_of(bucket, row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from fleetward.server.s3.table import objects
 from fleetward.server.schema import microseconds
 
 NULL = "null"
+_VERSION_ID = re.compile(r"[0-9a-f]{32}")
 """The version of objects written while their bucket kept none."""
 
 _BUCKET = (
@@ -68,13 +70,19 @@ def latest(call: Call, bucket: Bucket, key: str, *, lock: bool = False, with_con
 
 def version(call: Call, bucket: Bucket, key: str, version_id: str) -> Row[Any] | None:
     """One version of a key."""
-    if len(version_id) > 1024 or not version_id.isprintable() or not version_id.isascii() or not version_id:
+    if version_id != NULL and not _VERSION_ID.fullmatch(version_id):
         raise InvalidArgument("Invalid version id specified", ArgumentName="versionId", ArgumentValue=version_id[:128])
     return call.db.first(VERSION, **bucket.where, of_key=key_bytes(key), of_version=version_id)
 
 
 def existing(
-    call: Call, bucket: Bucket, request: Request, *, lock: bool = False, with_content: bool = False
+    call: Call,
+    bucket: Bucket,
+    request: Request,
+    *,
+    method: str = "GET",
+    lock: bool = False,
+    with_content: bool = False,
 ) -> Row[Any]:
     """The object that a request names by Key and VersionId; NoSuchKey, NoSuchVersion, or MethodNotAllowed for markers.
 
@@ -95,7 +103,7 @@ def existing(
                     "allow": "DELETE",
                     "last-modified": f"{row.modified_at:%a, %d %b %Y %H:%M:%S GMT}",
                 },
-                Method="GET",
+                Method=method,
                 ResourceType="DeleteMarker",
             )
         return row

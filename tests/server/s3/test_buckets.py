@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving import REGION, ServerProcess
+from tests.serving import REGION, ServerProcess, StartServer
 from tests.storage import allow, limited, new_bucket, refused, unsigned
 
 
@@ -20,8 +20,14 @@ def test_a_created_bucket_is_there_until_it_is_deleted(s3: Any) -> None:
     refused("NoSuchBucket", s3.list_objects_v2, 404, Bucket=name)
 
 
-def test_a_bucket_is_created_once(s3: Any, bucket: str) -> None:
-    refused("BucketAlreadyOwnedByYou", s3.create_bucket, 409, Bucket=bucket)
+def test_creating_a_bucket_again_changes_nothing_and_is_an_error_outside_us_east_1(
+    start_server: StartServer, s3: Any, bucket: str
+) -> None:
+    assert s3.create_bucket(Bucket=bucket)["Location"] == f"/{bucket}"
+    elsewhere = start_server(region="eu-west-1").client("s3", region_name="eu-west-1")
+    where = {"CreateBucketConfiguration": {"LocationConstraint": "eu-west-1"}}
+    elsewhere.create_bucket(Bucket="bucket-once", **where)
+    refused("BucketAlreadyOwnedByYou", elsewhere.create_bucket, 409, Bucket="bucket-once", **where)
 
 
 def test_a_name_that_breaks_the_rules_is_refused(serving: ServerProcess) -> None:

@@ -57,6 +57,8 @@ def render(exchange: Exchange, fault: AwsError | None) -> Response:
     if operation.name in ("GetObject", "HeadObject"):
         status = 206 if "ContentRange" in result else 200
         headers += [*SANDBOX, *_attachment(exchange, rendered.headers)]
+    elif operation.name == "PutBucketTagging":  # the model says 200, the API reference's example and AWS 204
+        status = 204
     return Response(status, tuple(headers), rendered.body)
 
 
