@@ -31,6 +31,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Page = Callable[[Exchange], Awaitable[Response]]
 
 SENT_AT_ONCE = 256 * 1024
+PEOPLE = "/console/"
 TEXT = (("content-type", "text/plain; charset=utf-8"), ("x-content-type-options", "nosniff"))
 
 
@@ -67,6 +68,8 @@ class App:
         if not self.knows(exchange.headers.get("host", "")):
             return Response(421, TEXT, b"This server does not answer to that host name; see --name.\n")
         page = self._pages.get(f"{exchange.method} {exchange.path}")
+        if page is not None and exchange.path.startswith(PEOPLE) and not self._is_for_people(exchange):
+            page = None
         if page is None:
             page = next((p for prefix, p in self._prefixes.items() if exchange.path.startswith(prefix)), None)
         if page is None:
@@ -75,6 +78,11 @@ class App:
                 return await self.storage.answer(exchange, path)
             return await self._pipeline.answer(exchange)
         return await self._pipeline.conclude(exchange, page)
+
+    def _is_for_people(self, exchange: Exchange) -> bool:
+        """Whether a path of the console is meant, and not an object of that name: no signature, no bucket's host."""
+        signed = exchange.headers.get("authorization", "").startswith("AWS") or "X-Amz-Signature=" in exchange.query
+        return not signed and urlsplit(f"//{exchange.headers.get('host', '')}").hostname in self._names
 
     def knows(self, host: str) -> bool:
         """Whether a Host header names this server: one of its names, or something below one."""

@@ -319,6 +319,17 @@ def test_pages_of_other_sites_are_refused(serving: ServerProcess, headers: dict[
     assert browser.refresh().status == 200
 
 
+def test_an_object_may_be_called_like_a_page_of_the_console(serving: ServerProcess) -> None:
+    assert Browser(serving).send("GET", "/console/providers").json == {"Providers": []}
+    storage = serving.client("s3")
+    storage.create_bucket(Bucket="console")
+    storage.put_object(Bucket="console", Key="providers", Body=b"an object")
+    assert storage.get_object(Bucket="console", Key="providers")["Body"].read() == b"an object"
+    storage.delete_object(Bucket="console", Key="providers")
+    storage.delete_bucket(Bucket="console")
+    assert Browser(serving).send("GET", "/console/providers", headers={"Host": "b.s3.localhost"}).status >= 400
+
+
 def test_our_own_page_is_heard(serving: ServerProcess) -> None:
     name, _ = person(serving)
     own = {"Origin": serving.url, "Sec-Fetch-Site": "same-origin"}
