@@ -29,7 +29,13 @@ from fleetward.server.schema import EPOCH, metadata
 from tests.both_databases import Core
 from tests.serving import ACCOUNT, FLEETWARD, ServerProcess, StartServer, eventually
 
-PUBLIC = {"nodes.public_key", "nodes.previous_public_key"}
+PUBLIC = {
+    "logs_blocks.content",
+    "nodes.previous_public_key",
+    "nodes.public_key",
+    "s3_objects.key",
+    "s3_uploads.key",
+}
 """Bytes that are no secret."""
 ROWS = 6000
 
@@ -231,8 +237,8 @@ def under(server: ServerProcess, number: int) -> int:
         return int(connection.execute(query, (head,)).fetchone()[0])
 
 
-def add_rows(server: ServerProcess) -> list[str]:
-    """Access keys in a stopped server's store."""
+def add_rows(server: ServerProcess, user_id: str) -> list[str]:
+    """Access keys of the user `x` in a stopped server's store."""
     ring = keys.load_ring(server.data)
     store = SqliteStore(server.data / "fleetward.db", threads=False)
     names = [f"AKIA{number:016}" for number in range(ROWS)]
@@ -240,7 +246,7 @@ def add_rows(server: ServerProcess) -> list[str]:
         connection.exec_driver_sql("BEGIN")
         rows = [
             {"access_key_id": name, "account_id": ACCOUNT, "principal": "arn:aws:iam::123456789012:user/x"}
-            | {"user_id": "x", "secret": ring.seal(name.encode(), f"access-key/{name}"), "status": "Active"}
+            | {"user_id": user_id, "secret": ring.seal(name.encode(), f"access-key/{name}"), "status": "Active"}
             | {"created_at": EPOCH}
             for name in names
         ]
@@ -288,8 +294,9 @@ def test_after_a_rotation_no_row_is_sealed_under_the_old_key(start_server: Start
     """Under load, and with the server killed while rows are wrapped anew."""
     server = start_server(requests_per_principal=1_000_000)
     token = server.role("ReadOnly")
+    user = server.client("iam").create_user(UserName="x")["User"]
     server.stop()
-    names = add_rows(server)
+    names = add_rows(server, user["UserId"])
     server.start()
     with Load(server, server.root, token) as load:
         assert own_call(server, "RotateKeys")["Wanted"] == 2
