@@ -90,7 +90,7 @@ def core(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Core]:
     if request.param == "sqlite":
         store: SqliteStore | PostgresStore = SqliteStore(tmp_path / "store.db", slow_entry_fails=True)
     else:
-        store = PostgresStore(request.getfixturevalue("postgres_url"), slow_entry_fails=True)
+        store = PostgresStore(request.getfixturevalue("postgres_url"))
     with store.engine.begin() as connection:
         metadata.create_all(connection)
     yield Core(store)

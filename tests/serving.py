@@ -43,6 +43,8 @@ ACCOUNT = "123456789012"
 REGION = "us-east-1"
 START_WITHIN = 30.0
 STOP_WITHIN = 15.0
+KEPT_SECONDS = 30.0
+"""A connection that was idle for so long is not used again: the server closes idle ones after 75 s."""
 FLEETWARD = Path(sys.executable).with_name("fleetward")
 
 TARGETS = {
@@ -359,6 +361,10 @@ class ServerProcess:
     def raw(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
         """One request as it stands, over this thread's kept connection."""
         connection = getattr(self._local, "connection", None)
+        if connection is not None and time.monotonic() - self._local.used_at > KEPT_SECONDS:
+            connection.close()
+            connection = None
+        self._local.used_at = time.monotonic()
         if connection is None:
             connection = http.client.HTTPSConnection(self.host, self.port, timeout=30, context=self.tls())
             self._local.connection = connection

@@ -219,7 +219,7 @@ def _sqlite(folder: Path) -> SqliteStore:
 
 
 def _postgres(url: str) -> PostgresStore:
-    store = PostgresStore(url, writers=1, readers=1, slow_entry_fails=True)
+    store = PostgresStore(url, writers=1, readers=1)
     metadata.create_all(store.engine)
     return store
 
