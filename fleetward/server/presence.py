@@ -39,7 +39,6 @@ connections = Table(
 )
 
 _NODE = (*in_tenant(connections), connections.c.node_id == bindparam("node"))
-EPOCH_OF = select(connections.c.epoch).where(*_NODE).with_for_update()
 ADD_CONNECTION = insert(connections)
 MOVE = (
     update(connections)

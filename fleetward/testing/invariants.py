@@ -29,7 +29,6 @@ OVER = (
     "AccessDenied",
 )
 COMMAND_OVER = (*OVER, "Incomplete", "NoInstancesInTag", "RateExceeded")
-ERRORS = ("Failed", "ExecutionTimedOut")
 BY_SERVER = ("DeliveryTimedOut", "Undeliverable", "Cancelled", "Terminated", "Failed")
 """How an invocation may have ended before its node's result came; Failed when the node had refused it."""
 SHOWS_AS = {"TimedOut": "ExecutionTimedOut"}

@@ -69,9 +69,5 @@ class PasswordPolicyViolationException(AwsError):
     """The password is weaker than the account's password policy asks for."""
 
 
-class PolicyNotAttachableException(AwsError):
-    """The managed policy is reserved for roles linked to services."""
-
-
 class UnmodifiableEntityException(AwsError):
     """The role is linked to a service, which alone may change it."""

@@ -7,7 +7,7 @@ from sqlalchemy import Executable, bindparam, func, select
 from fleetward.server.call import Call
 from fleetward.server.iam import principals
 from fleetward.server.iam.errors import LimitExceededException, NoSuchEntityException
-from fleetward.server.iam.tables import access_keys, roles
+from fleetward.server.iam.tables import roles
 
 QUOTAS = {
     "AccessKeysPerUser": 2,
@@ -31,7 +31,6 @@ SIZES = {"user": 2048, "group": 5120, "role": 10_240, "policy": 6144, "trust": 2
 """Characters without white space: of all inline policies of an entity together, of one managed or trust policy."""
 
 ROOT_SINCE = select(func.min(roles.c.created_at)).where(roles.c.account_id == bindparam("account"))
-KEYS_OF_ROOT = select(func.count()).select_from(access_keys).where(access_keys.c.user_id == bindparam("account"))
 
 
 def check(call: Call, quota: str, count: Executable) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from fleetward.server.call import Call, Resource
 from fleetward.server.errors import AccessDeniedException, AwsError
@@ -57,11 +57,6 @@ ENABLE = (
 COUNT_FAILURE = update(mfa_devices).where(*_THIS).values(failures=bindparam("number"), paused_until=bindparam("until"))
 ACCEPT = update(mfa_devices).where(*_THIS).values(counter=bindparam("to_counter"), failures=0, paused_until=None)
 REMOVE = delete(mfa_devices).where(*_THIS)
-COUNT_ENABLED = (
-    select(func.count())
-    .select_from(mfa_devices)
-    .where(mfa_devices.c.account_id == bindparam("account"), mfa_devices.c.enabled_at.is_not(None))
-)
 SET_TAGS = tags.set_tags(mfa_devices, "name")
 
 

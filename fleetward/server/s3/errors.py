@@ -110,18 +110,8 @@ class InvalidBucketName(S3Error):
     """The name breaks a rule for names of buckets."""
 
 
-class InvalidBucketState(S3Error):
-    """The bucket's present state does not allow this."""
-
-    status = 409
-
-
 class InvalidDigest(S3Error):
     """Content-MD5 is not the base64 text of 16 bytes."""
-
-
-class InvalidLocationConstraint(S3Error):
-    """There is no such region here."""
 
 
 class InvalidPart(S3Error):
@@ -154,16 +144,8 @@ class InvalidTag(S3Error):
     """A tag's key or value cannot be used."""
 
 
-class InvalidToken(S3Error):
-    """The security token is not one of ours."""
-
-
 class KeyTooLongError(S3Error):
     """A key has at most 1,024 bytes."""
-
-
-class MalformedACLError(S3Error):
-    """The access control list cannot be read."""
 
 
 class MalformedPolicy(S3Error):
@@ -289,16 +271,6 @@ class RequestTimeTooSkewed(S3Error):
     """The request's time is too far from ours."""
 
     status = 403
-
-
-class RequestTimeout(S3Error):
-    """The body stopped coming."""
-
-
-class ServerSideEncryptionConfigurationNotFoundError(S3Error):
-    """The bucket has no encryption of its own choosing."""
-
-    status = 404
 
 
 class ServiceUnavailable(S3Error):

@@ -13,12 +13,6 @@ class IDPCommunicationErrorException(AwsError):
     """The identity provider does not answer; the same call may be tried again."""
 
 
-class IDPRejectedClaimException(AwsError):
-    """The identity provider, or the trust in it, does not cover this token."""
-
-    status = 403
-
-
 class InvalidIdentityTokenException(AwsError):
     """The web identity token cannot be read, or is not signed by its provider."""
 

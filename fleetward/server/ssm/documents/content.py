@@ -31,7 +31,6 @@ SCHEMAS: Mapping[str, frozenset[str]] = {
 }
 """Types whose schemaVersion we know; the others are kept as they come."""
 
-RUN_BY_NODES = frozenset(SCHEMAS_OF_TYPE)
 SESSION_TYPES = ("Standard_Stream", "InteractiveCommands", "NonInteractiveCommands", "Port")
 WITH_TAGS_OF_THEIR_OWN = frozenset({"CloudFormation", "ConformancePackTemplate"})
 """Types whose YAML has tags such as !Ref; it is kept as it comes and never converted."""
