@@ -192,7 +192,8 @@ def download(asked: Mapping[str, Any], ca: str) -> None:
             self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
         ) -> urllib.request.Request | None:
             if urlsplit(newurl).scheme != "https" and not asked["allowInsecureDownload"]:
-                raise DownloadFault(f"{req.full_url} leads to {newurl}, which is not https")
+                asked_for = asked.get("shown", req.full_url)  # never a presigned address: this text is kept as output
+                raise DownloadFault(f"{asked_for} leads to {urlsplit(newurl).hostname}, which is not reached by https")
             return super().redirect_request(req, fp, code, msg, headers, newurl)
 
     handlers: list[urllib.request.BaseHandler] = [Redirects()]
