@@ -35,6 +35,7 @@ class Outflow:
                 yield piece
         finally:
             await asyncio.wait([coming])
+            coming.exception()  # of a piece that nobody waits for any more: the client went away
             await loop.run_in_executor(self._executor, self._close)
 
     def whole(self) -> bytes:

@@ -365,10 +365,9 @@ class Storage:
     async def _download(self, exchange: Exchange) -> Response:
         wanted: Content = exchange.result["Body"]
         response = answers.render(exchange, None)
-        for account, region, number in {(*content.tenant_of(each.blob), content.key_number(each.blob))
-                                        for each in wanted.slices}:  # fmt: skip
-            await self._tenant_key(account, region, number)
-        flow = Outflow(self._objects, wanted.slices, self._keys, self._threads)
+        names = {(*content.tenant_of(each.blob), content.key_number(each.blob)) for each in wanted.slices}
+        keys = {name: await self._tenant_key(*name) for name in names}
+        flow = Outflow(self._objects, wanted.slices, keys, self._threads)
         if wanted.size_bytes <= PIECE:
             return replace(response, body=await self._in_thread(flow.whole))
         return replace(response, stream=flow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,3 +68,21 @@ def test_a_reader_that_stops_early_lets_go(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     assert len(asyncio.run(first())) == PIECE
     assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_piece_that_nobody_waits_for_any_more_may_fail_in_silence(tmp_path: Path) -> None:
+    objects = FolderObjects(tmp_path)
+    good, short = blob_of(objects, os.urandom(PIECE)), blob_of(objects, b"abc")
+    complaints: list[object] = []
+
+    async def first() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        with ThreadPoolExecutor(2) as threads:
+            pieces = aiter(Outflow(objects, [Slice(good, 0, PIECE), Slice(short, 0, 4)], KEYS, threads))
+            await anext(pieces)
+            await pieces.aclose()  # type: ignore[attr-defined]
+        del pieces
+        gc.collect()
+
+    asyncio.run(first())
+    assert complaints == []
