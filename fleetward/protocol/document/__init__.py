@@ -1,7 +1,8 @@
-"""SSM command documents: parse them, bind their parameters, plan their steps, decide what follows each result.
+"""SSM documents: parse them, bind their parameters, plan their steps or session, decide what follows each result.
 
 Rooms: `parse` reads a document, `parameters` binds values to it, `references` puts values into text, `plan` says what
-each step will do on one platform, `flow` what happens after a step, `describe` how a document looks from outside.
+each step will do on one platform, `flow` what happens after a step, `describe` how a document looks from outside,
+`session` what a session is to be.
 The server and the agent run the same code. Documents come in as dicts (or JSON text); YAML is the caller's business.
 """
 
@@ -35,6 +36,8 @@ from fleetward.protocol.document.references import (
     ssm_references,
     substitute,
 )
+from fleetward.protocol.document.session import SessionDocument, SessionPlan, parse_session
+from fleetward.protocol.document.session import plan as plan_session
 
 __all__ = [
     "ACTION_PLATFORMS",
@@ -49,6 +52,8 @@ __all__ = [
     "PlannedStep",
     "PlatformType",
     "Reboot",
+    "SessionDocument",
+    "SessionPlan",
     "SkipRest",
     "Step",
     "StepOutcome",
@@ -64,7 +69,9 @@ __all__ = [
     "parameter_descriptions",
     "parse",
     "parse_json",
+    "parse_session",
     "plan",
+    "plan_session",
     "platform_types",
     "plugin_name",
     "resolve_references",

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from fleetward.protocol.document.parameters import Declares
 from fleetward.protocol.document.parse import SCHEMAS_WITH_PLUGINS, Document, Step
 from fleetward.protocol.document.plan import (
     ACTION_PLATFORMS,
@@ -37,7 +38,7 @@ def platform_types(document: Document) -> list[str]:
     return [platform for platform in PLATFORMS if platform in found]
 
 
-def parameter_descriptions(document: Document) -> list[dict[str, str]]:
+def parameter_descriptions(document: Declares) -> list[dict[str, str]]:
     """DescribeDocument's Parameters; DefaultValue is text, of a list JSON text, and missing without a default."""
     descriptions = []
     for parameter in document.parameters.values():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from fleetward.protocol.document.parse import Document, Parameter, check_json, compile_pattern
 from fleetward.protocol.document.references import as_text, ssm_references
@@ -20,6 +20,14 @@ PatternMatcher = Callable[[str, str], bool]
 MAX_MATCHED_CHARS = 4096
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
+
+
+class Declares(Protocol):
+    """A document of whatever type, for what it says of its parameters."""
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """Every declared parameter by name, in the document's order."""
 
 
 class ParameterFault(Exception):
@@ -41,7 +49,7 @@ def full_match(pattern: str, text: str) -> bool:
 
 
 def bind(
-    document: Document, values: Mapping[str, Sequence[str]], *, matches: PatternMatcher = full_match
+    document: Declares, values: Mapping[str, Sequence[str]], *, matches: PatternMatcher = full_match
 ) -> dict[str, Any]:
     """Typed values of all parameters from the API's `Parameters` (name -> list of texts), defaults filled in.
 
@@ -90,7 +98,7 @@ def environment_name(name: str) -> str:
 _Reader = Callable[[Parameter, Any], Any]
 
 
-def _refuse_unknown(document: Document, values: Iterable[str]) -> None:
+def _refuse_unknown(document: Declares, values: Iterable[str]) -> None:
     for name in values:
         if name not in document.parameters:
             known = ", ".join(document.parameters) or "none"

@@ -119,11 +119,11 @@ def parse(content: Mapping[str, Any], document_type: str = "Command") -> Documen
     except ValueError as error:
         raise DocumentFault(f"the document {error}") from None
     schema_version = _schema_version(content, document_type)
-    parameters = _parameters(content, schema_version)
+    parameters = read_parameters(content.get("parameters"), schema_version)
     steps = _plugins(content) if schema_version in SCHEMAS_WITH_PLUGINS else _main_steps(content)
     return Document(
         schema_version=schema_version,
-        description=_text(content, "description", "the document") or "",
+        description=read_text(content, "description", "the document") or "",
         parameters=parameters,
         steps=steps,
         content=content,
@@ -207,8 +207,8 @@ def _schema_version(content: Mapping[str, Any], document_type: str) -> str:
     return version
 
 
-def _parameters(content: Mapping[str, Any], schema_version: str) -> dict[str, Parameter]:
-    declared = content.get("parameters")
+def read_parameters(declared: Any, schema_version: str) -> dict[str, Parameter]:
+    """A document's `parameters`, checked; none when they are missing."""
     if declared is None:
         return {}
     if not isinstance(declared, Mapping):
@@ -229,12 +229,12 @@ def _parameter(name: str, definition: Any, schema_version: str) -> Parameter:
     return Parameter(
         name=name,
         type=type_name,
-        description=_text(definition, "description", where) or "",
+        description=read_text(definition, "description", where) or "",
         default=None if default is None else _default(where, type_name, default),
         has_default=default is not None,
         allowed_values=_allowed_values(definition, where),
         allowed_pattern=_allowed_pattern(definition, where),
-        display_type=_text(definition, "displayType", where),
+        display_type=read_text(definition, "displayType", where),
         interpolation_type=_interpolation_type(definition, where, schema_version),
         **_limits(definition, where),
     )
@@ -289,7 +289,7 @@ def _allowed_values(definition: Mapping[str, Any], where: str) -> tuple[str, ...
 
 
 def _allowed_pattern(definition: Mapping[str, Any], where: str) -> str | None:
-    pattern = _text(definition, "allowedPattern", where)
+    pattern = read_text(definition, "allowedPattern", where)
     if pattern is not None:
         try:
             compile_pattern(pattern)
@@ -299,7 +299,7 @@ def _allowed_pattern(definition: Mapping[str, Any], where: str) -> str | None:
 
 
 def _interpolation_type(definition: Mapping[str, Any], where: str, schema_version: str) -> str | None:
-    value = _text(definition, "interpolationType", where)
+    value = read_text(definition, "interpolationType", where)
     if value is None:
         return None
     if value not in INTERPOLATION_TYPES:
@@ -335,7 +335,8 @@ def _whole(definition: Mapping[str, Any], member: str, where: str) -> int | None
     raise DocumentFault(f"{where}: {member} must be a whole number, not {value!r}")
 
 
-def _text(holder: Mapping[str, Any], member: str, where: str) -> str | None:
+def read_text(holder: Mapping[str, Any], member: str, where: str) -> str | None:
+    """A member that may be missing and is text otherwise."""
     value = holder.get(member)
     if value is not None and not isinstance(value, str):
         raise DocumentFault(f"{where}: {member} must be text")

@@ -33,6 +33,8 @@ from fleetward.server.ssm.errors import (
 ON_BOTH_STORES = pytest.mark.parametrize("world", ["sqlite", "postgresql"], indirect=True)
 BAD_KEYS: tuple[list[Any], ...] = ([], [None], [-1], [2**62], ["a\0"], [1, 2], ["a", "b"], [[1]])
 NODE = "mi-0123456789abcdef0"
+SSH = {"schemaVersion": "1.0", "sessionType": "Port", "properties": {"portNumber": "22"}}
+PREFERENCES = "SSM-SessionManagerRunShell"
 
 
 def script(*lines: str, **more: Any) -> dict[str, Any]:
@@ -162,6 +164,8 @@ def test_other_types_are_stored(world: Any, document_type: str, content: Any, pl
         ({"Content": json.dumps(script()), "DocumentType": "Automation"}, InvalidDocumentSchemaVersion),
         ({"DocumentType": "Automation", "Content": '{"schemaVersion":"0.3","mainSteps":[1]}'}, InvalidDocumentContent),
         ({"DocumentType": "Session", "Content": '{"schemaVersion":"1.0"}'}, InvalidDocumentContent),
+        ({"DocumentType": "Session", "Content": '{"schemaVersion":"2.2"}'}, InvalidDocumentSchemaVersion),
+        ({"DocumentType": "Session", "Content": json.dumps({**SSH, "properties": {}})}, InvalidDocumentContent),
         ({"DocumentType": "ChangeCalendar", "Content": "{}"}, InvalidDocumentContent),
         ({"DocumentType": "ChangeCalendar", "Content": "x", "DocumentFormat": "TEXT"}, InvalidDocumentContent),
         ({"DocumentFormat": "TEXT"}, InvalidDocumentContent),
@@ -510,8 +514,27 @@ def test_a_text_is_parsed_once_however_often_it_is_resolved(world: Any) -> None:
 
 
 def test_documents_that_nodes_do_not_run_resolve_without_a_plan(world: Any) -> None:
-    create(world, "Other", DocumentType="Session", Content='{"schemaVersion":"1.0","sessionType":"Port"}')
+    create(world, "Other", DocumentType="Session", Content=json.dumps(SSH))
     found = world.do(lambda call: documents.resolve(call, "Other"))
     assert found.content["sessionType"] == "Port"
     with pytest.raises(InvalidDocument, match="Session"):
         _ = found.document
+
+
+def test_the_preferences_of_sessions_are_a_document_of_the_account(world: Any) -> None:
+    def preferences(**inputs: Any) -> str:
+        return json.dumps({"schemaVersion": "1.0", "sessionType": "Standard_Stream", "inputs": inputs})
+
+    create(world, PREFERENCES, DocumentType="Session", Content=preferences(idleSessionTimeout="20"))
+    changed = {"Name": PREFERENCES, "Content": preferences(idleSessionTimeout="61"), "DocumentVersion": "$LATEST"}
+    with pytest.raises(InvalidDocumentContent, match="idleSessionTimeout must be minutes from 1 to 60"):
+        world.call("UpdateDocument", changed)
+    version = world.call("UpdateDocument", {**changed, "Content": preferences(idleSessionTimeout="60")})
+    assert version["DocumentDescription"]["LatestVersion"] == "2"
+
+
+def test_a_pattern_that_takes_too_long_fits_nothing() -> None:
+    assert documents.fits("[a-z]+", "abc")
+    assert not documents.fits("[a-z]+", "abc\n")
+    assert not documents.fits("(a|aa)+(a|aa)+(a|aa)+b", "a" * 4000)
+    assert not documents.fits("(", "(")

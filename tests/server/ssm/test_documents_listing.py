@@ -32,7 +32,7 @@ def listed_world(world: Any) -> Any:
     world.call("CreateDocument", {"Name": "Shell-a", "Content": content(), "Tags": [tag]})
     world.call("CreateDocument", {"Name": "Shell-b", "Content": content(description="Reboots 100% of it.")})
     world.call("CreateDocument", {"Name": "Windows-a", "Content": content({**POWERSHELL}), "TargetType": "/AWS::X"})
-    session = '{"schemaVersion":"1.0","sessionType":"Port"}'
+    session = '{"schemaVersion":"1.0","sessionType":"Port","properties":{"portNumber":"22"}}'
     world.call("CreateDocument", {"Name": "shell-session", "Content": session, "DocumentType": "Session"})
     for name, recipients in (("Private", []), ("Shared", [world.account]), ("Public", ["all", world.account])):
         world.call("CreateDocument", {"Name": name, "Content": content()}, account=world.other_account)
@@ -87,7 +87,7 @@ FILTERED: list[tuple[list[tuple[str, list[str]]], list[str]]] = [
     ([("Name", ["Shell"])], ["Shell-a", "Shell-b"]),
     ([("Name", ["Shell-b", "AWS-RunShell"])], ["AWS-RunShellScript", "Shell-b"]),
     ([("Name", ["%"])], []),
-    ([("DocumentType", ["Session"])], ["shell-session"]),
+    ([("DocumentType", ["Session"]), ("Owner", ["Self"])], ["shell-session"]),
     ([("PlatformTypes", ["Windows"]), ("Owner", ["Self"])], ["Windows-a", "shell-session"]),
     ([("PlatformTypes", ["Windows"]), ("DocumentType", ["Command"]), ("Owner", ["Self"])], ["Windows-a"]),
     (
@@ -95,7 +95,7 @@ FILTERED: list[tuple[list[tuple[str, list[str]]], list[str]]] = [
         ["AWS-RefreshAssociation", "AWS-RunShellScript"],
     ),
     ([("TargetType", ["/AWS::X"])], ["Windows-a"]),
-    ([("SchemaVersion", ["1.0"])], ["shell-session"]),
+    ([("SchemaVersion", ["1.0"]), ("Name", ["shell"])], ["shell-session"]),
     ([("SearchKeyword", ["REBOOTS"])], ["Shell-b"]),
     ([("SearchKeyword", ["0% of"])], ["Shell-b"]),
     ([("SearchKeyword", ["_"])], []),

@@ -31,7 +31,6 @@ SCHEMAS: Mapping[str, frozenset[str]] = {
 }
 """Types whose schemaVersion we know; the others are kept as they come."""
 
-SESSION_TYPES = ("Standard_Stream", "InteractiveCommands", "NonInteractiveCommands", "Port")
 WITH_TAGS_OF_THEIR_OWN = frozenset({"CloudFormation", "ConformancePackTemplate"})
 """Types whose YAML has tags such as !Ref; it is kept as it comes and never converted."""
 MAY_BE_TEXT = frozenset({"ApplicationConfiguration", "ChangeCalendar", "ProblemAnalysisTemplate", "QuickSetup"})
@@ -165,9 +164,12 @@ def _automation(stored: Source, value: Mapping[str, Any]) -> Content:
 
 def _session(stored: Source, value: Mapping[str, Any]) -> Content:
     version = _require_schema(stored, value)
-    if value.get("sessionType") not in SESSION_TYPES:
-        raise InvalidDocumentContent(f"sessionType must be one of {', '.join(SESSION_TYPES)}.")
-    return Content(value, None, version, _description(value), tuple(PLATFORMS), _parameters(value))
+    try:
+        session = protocol.parse_session(value)
+    except protocol.DocumentFault as fault:
+        raise InvalidDocumentContent(f"The document cannot be used: {fault.reason}.") from None
+    parameters = tuple(_in_model(each) for each in protocol.parameter_descriptions(session))
+    return Content(value, None, version, session.description, session.platforms, parameters)
 
 
 def _free(stored: Source, value: Mapping[str, Any]) -> Content:

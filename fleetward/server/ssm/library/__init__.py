@@ -17,6 +17,12 @@ from fleetward.server.ssm.library import (
     run_power_shell_script,
     run_remote_script,
     run_shell_script,
+    start_interactive_command,
+    start_non_interactive_command,
+    start_port_forwarding_session,
+    start_port_forwarding_session_to_remote_host,
+    start_port_forwarding_session_to_socket,
+    start_ssh_session,
 )
 
 
@@ -36,5 +42,15 @@ WRITTEN = (
     Written(run_power_shell_script.NAME, run_power_shell_script.DOCUMENT),
     Written(run_remote_script.NAME, run_remote_script.DOCUMENT),
     Written(run_shell_script.NAME, run_shell_script.DOCUMENT),
+    Written(start_interactive_command.NAME, start_interactive_command.DOCUMENT, "Session"),
+    Written(start_non_interactive_command.NAME, start_non_interactive_command.DOCUMENT, "Session"),
+    Written(start_port_forwarding_session.NAME, start_port_forwarding_session.DOCUMENT, "Session"),
+    Written(
+        start_port_forwarding_session_to_remote_host.NAME,
+        start_port_forwarding_session_to_remote_host.DOCUMENT,
+        "Session",
+    ),
+    Written(start_port_forwarding_session_to_socket.NAME, start_port_forwarding_session_to_socket.DOCUMENT, "Session"),
+    Written(start_ssh_session.NAME, start_ssh_session.DOCUMENT, "Session"),
 )
 """Every AWS-owned document, in order of name."""

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-import regex
 from sqlalchemy import Row, bindparam, delete, insert, select, update
 
 from fleetward.protocol import control_channel
@@ -34,7 +33,6 @@ from fleetward.server.ssm.run_command import table
 
 DEFAULT_TIMEOUT = 3600
 TARGETS_LIMIT = 5
-MATCH_SECONDS = 0.05
 COMMAND_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 ADD_COMMAND = insert(table.commands)
@@ -105,7 +103,7 @@ def begin(
     """SendCommand for capabilities that run commands; `options` has its optional members. Returns the row."""
     parameters = options.get("Parameters", {})
     try:
-        bound = documents_protocol.bind(document.document, parameters, matches=_matches)
+        bound = documents_protocol.bind(document.document, parameters, matches=documents.fits)
     except documents_protocol.ParameterFault as fault:
         raise InvalidParameters(f"{fault.name}: {fault.reason}") from fault
     command_id = call.new_id()
@@ -234,14 +232,6 @@ def shape(row: Any) -> dict[str, Any]:
         ),
         "TimeoutSeconds": options.get("TimeoutSeconds", DEFAULT_TIMEOUT),
     }
-
-
-def _matches(pattern: str, text: str) -> bool:
-    """Whether a document's own pattern fits; one that takes too long does not."""
-    try:
-        return regex.fullmatch(pattern, text, timeout=MATCH_SECONDS) is not None
-    except (TimeoutError, regex.error):
-        return False
 
 
 def _targets(call: Call, request: Mapping[str, Any]) -> Targets:

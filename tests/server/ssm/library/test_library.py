@@ -10,11 +10,11 @@ import pytest
 from fleetward.protocol import document as protocol
 from fleetward.protocol.document.plan import platforms_of
 from fleetward.server.ssm import library
-from fleetward.server.ssm.documents import owned_by_aws
+from fleetward.server.ssm.documents import content, owned_by_aws
 from fleetward.server.ssm.documents.store import ResolvedDocument
 
 PLATFORMS: tuple[protocol.PlatformType, ...] = ("Linux", "MacOS", "Windows")
-HELPERS = {"__init__", "script_parameters"}
+HELPERS = {"__init__", "script_parameters", "session_parameters"}
 VALUES = {
     "AWS-RunShellScript": {"commands": ["uname -a"]},
     "AWS-RunPowerShellScript": {"commands": ["hostname"]},
@@ -37,8 +37,20 @@ RUNS = {
     },
     "AWS-RunShellScript": {"Linux": ["aws:runShellScript"], "MacOS": ["aws:runShellScript"]},
 }
-EVERY = list(owned_by_aws.LIBRARY.values())
+SESSIONS = {
+    "AWS-StartInteractiveCommand": ({"command": ["top"]}, "InteractiveCommands", "top"),
+    "AWS-StartNonInteractiveCommand": ({"command": ["uptime"]}, "NonInteractiveCommands", "uptime"),
+    "AWS-StartPortForwardingSession": ({}, "Port", "80"),
+    "AWS-StartPortForwardingSessionToRemoteHost": ({"host": ["db.local"], "portNumber": ["5432"]}, "Port", "5432"),
+    "AWS-StartPortForwardingSessionToSocket": ({"localUnixSocket": ["/run/x.sock"]}, "Port", "80"),
+    "AWS-StartSSHSession": ({}, "Port", "22"),
+}
+"""Values, type, and what must appear among the properties once the values are in."""
+
+ALL = list(owned_by_aws.LIBRARY.values())
+EVERY = [document for document in ALL if document.document_type != "Session"]
 BY_NAME = pytest.mark.parametrize("document", EVERY, ids=lambda document: document.name)
+EVERY_NAME = pytest.mark.parametrize("document", ALL, ids=lambda document: document.name)
 
 
 def _actions(document: protocol.Document, platform: protocol.PlatformType) -> set[str]:
@@ -78,16 +90,48 @@ def test_exactly_the_right_steps_run_on_each_platform(document: ResolvedDocument
     assert set(runs) == set(document.platform_types)
 
 
-@BY_NAME
+def test_every_session_document_is_planned() -> None:
+    assert set(SESSIONS) == {document.name for document in ALL if document.document_type == "Session"}
+
+
+@pytest.mark.parametrize("name", SESSIONS)
+def test_session_documents_say_what_the_session_is_to_be(name: str) -> None:
+    values, session_type, shown = SESSIONS[name]
+    planned = protocol.plan_session(owned_by_aws.LIBRARY[name].content, values)
+    assert planned.session_type == session_type
+    assert f"'{shown}'" in repr(planned.properties)
+    assert "{{" not in repr((planned.properties, planned.inputs))
+    assert set(owned_by_aws.LIBRARY[name].platform_types) == set(PLATFORMS)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, session_type, _) in SESSIONS.items() if session_type == "Port"])
+@pytest.mark.parametrize("number", ["0", "65536", "22\n", "22;id", "", "٢٢", "022"])
+def test_session_documents_take_no_port_that_is_none(name: str, number: str) -> None:
+    written = owned_by_aws.LIBRARY[name].content
+    assert protocol.plan_session(written, {"portNumber": ["65535"]})
+    with pytest.raises(protocol.ParameterFault):
+        protocol.plan_session(written, {"portNumber": [number]})
+
+
+@pytest.mark.parametrize("host", ["", "a b", "-oProxyCommand=id", "a;b", "a\n", "$(id)", "{{ssm:a}}", "a/b"])
+def test_remote_hosts_are_names_or_addresses(host: str) -> None:
+    written = owned_by_aws.LIBRARY["AWS-StartPortForwardingSessionToRemoteHost"].content
+    for good in ("localhost", "db-1.eu_west.example.com", "10.0.0.7", "fe80::1", "::ffff:10.0.0.7"):
+        assert protocol.plan_session(written, {"host": [good]})
+    with pytest.raises(protocol.ParameterFault):
+        protocol.plan_session(written, {"host": [host]})
+
+
+@EVERY_NAME
 def test_no_document_holds_a_hash_an_address_or_a_certificate(document: ResolvedDocument) -> None:
     forbidden = (r"[0-9a-fA-F]{32}", r"https?:", r"\d+\.\d+\.\d+\.\d+", r"BEGIN CERT", r"arn:", r"\d{12}")
     assert not [each for each in forbidden if re.search(each, document.text)]
 
 
-@BY_NAME
+@EVERY_NAME
 def test_every_parameter_is_explained(document: ResolvedDocument) -> None:
     assert document.description
-    assert all(parameter.description for parameter in document.document.parameters.values())
+    assert all(parameter.get("Description") for parameter in content.parsed(document.source).parameters)
 
 
 @pytest.mark.parametrize("name", ["AWS-RunShellScript", "AWS-RunPowerShellScript"])
@@ -114,8 +158,8 @@ def test_run_shell_script_keeps_the_names_that_clients_hard_code() -> None:
 
 
 def test_refresh_association_has_an_object_as_properties_never_a_list() -> None:
-    content = owned_by_aws.LIBRARY["AWS-RefreshAssociation"].content
-    properties = content["runtimeConfig"]["aws:refreshAssociation"]["properties"]
+    refresh = owned_by_aws.LIBRARY["AWS-RefreshAssociation"].content
+    properties = refresh["runtimeConfig"]["aws:refreshAssociation"]["properties"]
     assert isinstance(properties, dict)
     document = owned_by_aws.LIBRARY["AWS-RefreshAssociation"].document
     bound = protocol.bind(document, {"associationIds": ["a", "b"]})
