@@ -270,3 +270,35 @@ def release_count(waiting: int, running: int, errors: int, concurrency: int, max
     if errors > max_errors:
         return 0
     return max(0, min(waiting, concurrency - running))
+
+
+class SessionStatus(StrEnum):
+    """Status of one session (API reference, Session: Status)."""
+
+    CONNECTING = "Connecting"
+    CONNECTED = "Connected"
+    DISCONNECTED = "Disconnected"
+    TERMINATING = "Terminating"
+    TERMINATED = "Terminated"
+    FAILED = "Failed"
+
+
+_SESSION_ENDS = frozenset({SessionStatus.TERMINATED, SessionStatus.FAILED})
+
+SESSION_TRANSITIONS: Mapping[SessionStatus, frozenset[SessionStatus]] = {
+    SessionStatus.CONNECTING: _SESSION_ENDS
+    | {SessionStatus.CONNECTED, SessionStatus.DISCONNECTED, SessionStatus.TERMINATING},
+    SessionStatus.CONNECTED: _SESSION_ENDS | {SessionStatus.DISCONNECTED, SessionStatus.TERMINATING},
+    SessionStatus.DISCONNECTED: _SESSION_ENDS | {SessionStatus.CONNECTED, SessionStatus.TERMINATING},
+    SessionStatus.TERMINATING: _SESSION_ENDS,
+    SessionStatus.TERMINATED: frozenset(),
+    SessionStatus.FAILED: frozenset(),
+}
+
+ACTIVE_SESSIONS = (SessionStatus.CONNECTED, SessionStatus.CONNECTING, SessionStatus.DISCONNECTED)
+"""What DescribeSessions lists under `Active`; the others are its `History`."""
+
+
+def session_advances(current: SessionStatus, new: SessionStatus) -> bool:
+    """Whether a session may pass to this state; False for repeats and for anything after its end."""
+    return new in SESSION_TRANSITIONS[current]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import logging
 import signal
 import socket
@@ -48,6 +49,7 @@ from fleetward.server.call import Call, Context, service_context
 from fleetward.server.edge.background import Background
 from fleetward.server.edge.channels import ROUNDS_OF_SILENCE, Channels
 from fleetward.server.edge.console import Console
+from fleetward.server.edge.data_channels import DataChannels
 from fleetward.server.edge.fetch import Fetcher
 from fleetward.server.edge.gathered import AUDIT_AT_ONCE, AUDIT_SECONDS, Gathered
 from fleetward.server.edge.http import App, Page, Server, listen, server_names, split_address
@@ -56,9 +58,10 @@ from fleetward.server.edge.key_watch import KeyWatch
 from fleetward.server.edge.memory import Memory
 from fleetward.server.edge.oidc import Oidc
 from fleetward.server.edge.outside import Performer
-from fleetward.server.edge.pages import OUTPUTS, Pages
+from fleetward.server.edge.pages import OUTPUTS, SESSIONS, Pages
 from fleetward.server.edge.passwords import Passwords
 from fleetward.server.edge.pipeline import Pipeline
+from fleetward.server.edge.recorder import Recorders
 from fleetward.server.edge.reset import PATH as RESET
 from fleetward.server.edge.reset import Reset
 from fleetward.server.edge.room import Room
@@ -78,6 +81,7 @@ from fleetward.server.ssm import (
     nodes,
     run_command,
     service_settings,
+    session_manager,
     ssm,
     state_manager,
     tags,
@@ -96,11 +100,14 @@ SERVICES: Sequence[Service] = (
     ssm,
     own.own,
 )
-CAPABILITIES = (*S3, tags, service_settings, nodes, activations, documents, run_command, state_manager)
+CAPABILITIES = (*S3, tags, service_settings, nodes, activations, documents, run_command, session_manager, state_manager)
 
 ALONE = Entry("presence.alone", presence.alone)
 FREE_JOBS = Entry("jobs.free-all", jobs.free_all)
 FORGET_RINGS = Entry("keys.alone", key_rotation.alone)
+
+RECORDINGS_LOOK = 60
+"""How often the server looks for recordings that are still to be stored, seconds."""
 
 RENEWAL_LOOK = 3600.0
 """How often the server looks whether its own certificate wants renewal, seconds."""
@@ -224,6 +231,16 @@ class Application:
             deny=self._deny,
             audit_read=self._audit_read,
         )
+        self.recorders = Recorders(folder=self.settings.data / "recordings", objects=self.objects, run=self.call)
+        self.data_channels = DataChannels(
+            runner=self.runner,
+            run=self.call,
+            server_id=self.server_id,
+            keys=self.keys,
+            clock=self.clock,
+            holder=self.identities.holder,
+            recorders=self.recorders,
+        )
         self.key_watch = KeyWatch(run=self.call, ring=self.keys, settings=self.settings, server_id=self.server_id)
         self.bus.subscribe(self._wake)
         await self.bus.start()
@@ -249,6 +266,7 @@ class Application:
         await self._serve()
         self._tasks.append(asyncio.create_task(self._renew_certificate()))
         self._tasks.append(asyncio.create_task(self._watch_channels()))
+        self._tasks.append(asyncio.create_task(self._watch_sessions()))
 
     async def call(self, entry: Entry, context: Context, request: Any) -> Any:
         """Run one entry and wait for its commit."""
@@ -258,6 +276,7 @@ class Application:
         """Refuse new work, close channels, finish what runs, close the store."""
         self.pages.stopping = True
         self.channels.close_all()
+        self.data_channels.close_all()
         self.waits.close()
         self.server.should_exit = True
         with contextlib.suppress(asyncio.TimeoutError):
@@ -268,6 +287,7 @@ class Application:
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self.background.stop(), 2)
         await self.bus.stop()
+        await self.recorders.stop()
         self.storage.close()
         self.passwords.close()
         self.reads.flush()
@@ -323,7 +343,7 @@ class Application:
                 "GET /console/oidc/callback": oidc.callback,
                 **self._pages_of_ephemeral(),
             },
-            {OUTPUTS: self.pages.outputs},
+            {OUTPUTS: self.pages.outputs, SESSIONS: self.pages.sessions},
         )
         app.storage = self.storage = Storage(
             pipeline=self.pipeline,
@@ -332,7 +352,13 @@ class Application:
             objects=self.objects,
             clock=self.clock,
         )
-        upgrades = Upgrades(app=app, pipeline=self.pipeline, channels=self.channels, keys=self.keys)
+        upgrades = Upgrades(
+            app=app,
+            pipeline=self.pipeline,
+            channels=self.channels,
+            data_channels=self.data_channels,
+            keys=self.keys,
+        )
         self.server = Server(app, self.settings, upgrades, sockets, self.memory)
         self._serving = asyncio.create_task(self.server.serve())
         await self.server.serving.wait()
@@ -361,6 +387,17 @@ class Application:
         while True:
             await asyncio.sleep(self.settings.channel_silence / ROUNDS_OF_SILENCE)
             self.channels.next_round()
+
+    async def _watch_sessions(self) -> None:
+        """Every second: sessions that are over, grants that were taken away; every minute: recordings left over."""
+        for second in itertools.count():
+            try:
+                await self.data_channels.every_second()
+                if second % RECORDINGS_LOOK == 0:
+                    await self.recorders.sweep()
+            except Exception:
+                log.exception("sessions were not looked at")
+            await asyncio.sleep(1)
 
     async def _renew_certificate(self) -> None:
         while True:
@@ -398,6 +435,7 @@ class Application:
 
     def _wake(self, topics: Sequence[str]) -> None:
         self.channels.wake(topics)
+        self.data_channels.wake(topics)
         self.waits.wake(topics)
         if any(topic.startswith("iam/") or topic == regions.TOPIC for topic in topics):
             self.identities.forget()

@@ -105,6 +105,8 @@ class Context:
     secure: bool = True
     """Whether it came over TLS."""
     referer: str = ""
+    session_token: str = field(default="", repr=False)
+    """The token of the caller's temporary keys: what a session that he opens is held against later."""
     waiting_since: datetime | None = None
     """When a parked request was first run; None at that first run."""
     outcomes: tuple[Any, ...] = ()

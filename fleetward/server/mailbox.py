@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -61,6 +61,14 @@ class Lane(IntEnum):
     URGENT = 0
     COMMAND = 1
     ASSOCIATION = 2
+
+
+class Form(Enum):
+    """As what a message goes out; all but jobs go over the control channel alone, and once over each."""
+
+    JOB = "agent_job"
+    START_SESSION = "interactive_shell"
+    CLOSE_SESSION = "channel_closed"
 
 
 messages = Table(
@@ -208,6 +216,7 @@ class Outgoing:
     topic: str
     content: str
     created_at: datetime
+    form: Form = Form.JOB
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +225,7 @@ class Rendered:
 
     topic: str
     content: str | None
+    form: Form = Form.JOB
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,18 +341,19 @@ def take(renderers: Renderers) -> Callable[[Call, Sequence[Sent]], list[list[Out
                 stale.append(_key(call, row.node_id, row.message_id))
                 continue
             polling = asked[row.node_id] == POLLING
-            wait = POLLED_AGAIN_AFTER if polling else timedelta(seconds=REPEAT_AFTER[min(row.attempts, 3)])
+            if polling and message.form is not Form.JOB:
+                continue
             sent.append(
                 {
                     **_key(call, row.node_id, row.message_id),
                     "to_epoch": asked[row.node_id],
                     "first": row.first_sent_at or call.now,
                     "tries": row.attempts + 1,
-                    "due": call.now + wait,
+                    "due": _again_at(call, row, message, polling),
                 }
             )
             outgoing[row.node_id].append(
-                Outgoing(row.node_id, row.message_id, message.topic, message.content, row.created_at)
+                Outgoing(row.node_id, row.message_id, message.topic, message.content, row.created_at, message.form)
             )
         call.db.run(SENT, sent)
         call.db.run(REMOVE, stale)
@@ -352,6 +363,14 @@ def take(renderers: Renderers) -> Callable[[Call, Sequence[Sent]], list[list[Out
         ]
 
     return entry
+
+
+def _again_at(call: Call, row: Row[Any], message: Rendered, polling: bool) -> datetime:
+    """When a message that goes out now is due again without any news of it."""
+    if message.form is not Form.JOB:
+        return row.expires_at  # type: ignore[no-any-return]
+    wait = POLLED_AGAIN_AFTER if polling else timedelta(seconds=REPEAT_AFTER[min(row.attempts, 3)])
+    return call.now + wait
 
 
 def _choose(call: Call, asked: dict[str, int], current: dict[str, Row[Any]]) -> list[Row[Any]]:

@@ -13,13 +13,13 @@ from fleetward.server.jobs import Job, Next
 from fleetward.server.s3 import content
 from fleetward.server.service import Service
 from fleetward.server.sign_ins import federation, listing, sessions, tries
-from fleetward.server.ssm import nodes
+from fleetward.server.ssm import nodes, session_manager
 from fleetward.server.ssm.errors import InvocationDoesNotExist
 from fleetward.server.ssm.run_command import commands, outputs, reverts
 
 own = Service("fleetward")
 
-SEALED = (*principals.SEALED, *kms.SEALED, *content.SEALED)
+SEALED = (*principals.SEALED, *kms.SEALED, *content.SEALED, *session_manager.SEALED)
 """Every sealed column, as its capability declares it."""
 
 
@@ -137,6 +137,17 @@ def locate_command_output(call: Call, request: Mapping[str, Any]) -> dict[str, A
     if found is None:
         raise InvocationDoesNotExist("No full output is kept of this stream; see GetCommandInvocation.")
     return {"Key": found[0], "Size": found[1]}
+
+
+@own.operation(
+    "LocateSessionRecording",
+    reads=True,
+    resources=session_manager.starting.the_session,
+    action="ssm:GetSessionRecording",
+)
+def locate_session_recording(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the recorded screen of a session lies; the edge reads it from there."""
+    return session_manager.recordings.locate(call, request)
 
 
 @own.operation("RotateKeys", action="kms:RotateKeyOnDemand")

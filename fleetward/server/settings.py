@@ -84,8 +84,10 @@ class Settings:
     oidc: str = setting("", "TOML file of the OIDC providers that people sign in with; see docs/guides/signing-in.md")
     sign_in_lifetime: int = setting(12 * 3600, "a sign-in ends this long after it began, seconds")
     sign_in_idle: int = setting(2 * 3600, "a sign-in ends when it was not refreshed for so long, seconds")
+    session_resume: int = setting(300, "an end of a session may be away for so long before the session ends, seconds")
+    keep_sessions: int = setting(30, "days that sessions are kept; recorded ones as long as their recordings")
     keep_commands: int = setting(30, "days that commands and their results are kept")
-    keep_outputs: int = setting(90, "days that full outputs are kept")
+    keep_outputs: int = setting(90, "days that full outputs and recordings of sessions are kept")
     keep_audit: int = setting(365, "days that the audit trail is kept")
     keep_jobs: int = setting(7, "days that finished jobs are kept")
     slow_entry_fails: bool = setting(

@@ -7,29 +7,30 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from fleetward.protocol.control_channel import (
-    Ignored,
     JobAcknowledged,
     JobReplied,
     ServerControlChannel,
+    TaskCompleted,
 )
 from fleetward.protocol.errors import RemoteProtocolError
 from fleetward.server import mailbox, presence
 from fleetward.server.call import Context, node_topic
+from fleetward.server.edge.messages import DATA_FRAMES, Messages, TooLong
 from fleetward.server.service import BATCH, Entry, Runner, Service
 
 log = logging.getLogger("fleetward.channels")
 
-DATA_FRAMES = (WSMsgType.BINARY, WSMsgType.TEXT, WSMsgType.CONTINUATION)
-WEBSOCKET_MESSAGE_LIMIT = 1024 * 1024
 ROUNDS_OF_SILENCE = 8
 """Rounds in which nothing came before a channel counts as dead; from half of them on it is pinged."""
+
+COMPLETED = "agent_task_complete"
+"""The reply under which the end of a session is recorded."""
 
 CONNECT = Entry("presence.connect", presence.connect, together=BATCH, audit=False)
 LEAVE = Entry("presence.leave", presence.leave, together=BATCH, audit=False)
@@ -117,8 +118,8 @@ class NodeChannel(WSListener):
         "_channels",
         "_check_token",
         "_looking",
+        "_messages",
         "_opening",
-        "_parts",
         "_protocol",
         "_transport",
         "context",
@@ -138,7 +139,7 @@ class NodeChannel(WSListener):
         self.topic = node_topic(context.account, context.region, context.caller.node_id)
         self._looking = False
         self._again = False
-        self._parts: _Parts | None = None
+        self._messages = Messages()
         self._opening: asyncio.TimerHandle | None = None
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -158,36 +159,21 @@ class NodeChannel(WSListener):
                 transport.send_close(frame.get_close_code())
                 transport.disconnect()
             elif frame.msg_type in DATA_FRAMES:
-                self._gather(frame)
+                self._take(frame)
+        except TooLong:
+            self.close(WSCloseCode.MESSAGE_TOO_BIG)
         except (RemoteProtocolError, UnicodeDecodeError) as fault:
             log.info(
                 "channel closed", extra={"fields": {"node": self.context.caller.node_id, "reason": str(fault)[:200]}}
             )
             self.close(WSCloseCode.PROTOCOL_ERROR)
 
-    def _gather(self, frame: WSFrame) -> None:
-        """A message in one frame, or in several: official agents send 4 KiB a frame (gorilla/websocket)."""
-        begun = self._parts
-        if (begun is not None) != (frame.msg_type == WSMsgType.CONTINUATION):
-            raise RemoteProtocolError("the frames of a message do not follow each other")
-        if begun is None and frame.fin:
-            self._take(frame.msg_type, frame.get_payload_as_bytes())
-            return
-        if begun is None:
-            begun = self._parts = _Parts(frame.msg_type)
-        begun.data += frame.get_payload_as_bytes()
-        if len(begun.data) > WEBSOCKET_MESSAGE_LIMIT:
-            self._parts = None
-            self.close(WSCloseCode.MESSAGE_TOO_BIG)
-        elif frame.fin:
-            self._parts = None
-            self._take(begun.kind, bytes(begun.data))
-
-    def _take(self, kind: WSMsgType, data: bytes) -> None:
-        if kind == WSMsgType.TEXT:
-            self._open(data.decode())
-        else:
-            self._receive(data)
+    def _take(self, frame: WSFrame) -> None:
+        message = self._messages.take(frame)
+        if message is not None and message[0] == WSMsgType.TEXT:
+            self._open(message[1].decode())
+        elif message is not None:
+            self._receive(message[1])
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """The connection is gone."""
@@ -258,13 +244,21 @@ class NodeChannel(WSListener):
             return
         now_ms = time.time_ns() // 1_000_000
         for message in outcome:
-            frame = self._protocol.send_job(
-                message.message_id, message.topic, message.content, message_id=uuid.uuid4(), now_ms=now_ms
-            )
-            self._transport.send(WSMsgType.BINARY, frame)
+            self._transport.send(WSMsgType.BINARY, self._frame(message, now_ms))
         if self._again:
             self._again = False
             self.look()
+
+    def _frame(self, message: mailbox.Outgoing, now_ms: int) -> bytes:
+        """A message as its form wants it; what is about a session has the session's id as its topic."""
+        message_id = uuid.uuid4()
+        if message.form is mailbox.Form.START_SESSION:
+            return self._protocol.start_session(message.topic, message.content, message_id=message_id, now_ms=now_ms)
+        if message.form is mailbox.Form.CLOSE_SESSION:
+            return self._protocol.close_session(message.topic, message.node_id, message_id=message_id, now_ms=now_ms)
+        return self._protocol.send_job(
+            message.message_id, message.topic, message.content, message_id=message_id, now_ms=now_ms
+        )
 
     def _receive(self, data: bytes) -> None:
         event = self._protocol.receive_frame(data)
@@ -274,8 +268,27 @@ class NodeChannel(WSListener):
         elif isinstance(event, JobAcknowledged):
             request = (node_id, event.job_id[:160], event.status_code, event.error_message[:500])
             self._channels.submit(ACKNOWLEDGE, self.context, request, _ignore)
-        elif not isinstance(event, Ignored):
-            log.info("channel message not handled", extra={"fields": {"node": node_id, "kind": type(event).__name__}})
+        elif isinstance(event, TaskCompleted):
+            self._complete(event)
+
+    def _complete(self, event: TaskCompleted) -> None:
+        """A session has ended on the node: it is told that this is known, once it is."""
+
+        def acknowledge(outcome: Any) -> None:
+            if isinstance(outcome, BaseException):
+                log.error("end of a session not stored", exc_info=outcome)
+            elif self._transport is not None:
+                now_ms = time.time_ns() // 1_000_000
+                frame = self._protocol.acknowledge_task(
+                    event.session_id, event.message_id, message_id=uuid.uuid4(), now_ms=now_ms
+                )
+                self._transport.send(WSMsgType.BINARY, frame)
+
+        entry = self._channels.reply_entry(COMPLETED)
+        if entry is None:
+            acknowledge(None)
+        else:
+            self._channels.submit(entry, self.context, event, acknowledge)
 
     def _record(self, event: JobReplied) -> None:
         entry = self._channels.reply_entry(event.topic)
@@ -297,14 +310,6 @@ class NodeChannel(WSListener):
             return
         reply = mailbox.Reply(self.context.caller.node_id, event.job_id[:160], str(message_id), event.content)
         self._channels.submit(entry, self.context, reply, acknowledge)
-
-
-@dataclass(slots=True)
-class _Parts:
-    """A message whose last frame has not come."""
-
-    kind: WSMsgType
-    data: bytearray = field(default_factory=bytearray)
 
 
 def _ignore(outcome: Any) -> None:

@@ -188,7 +188,8 @@ class Connection(HttpToolsProtocol):
         if isinstance(outcome, Rejection):
             self._reject(outcome)
             return
-        self.mark_authenticated()
+        if not getattr(outcome, "is_stranger", False):  # else it says so itself, or is gone
+            self.mark_authenticated()
         request = upgrade_request(scope["headers"])
         # uvloop's transport keeps the last unbuffered protocol it had, and that all of its request: let it be this one
         self.transport.set_protocol(_NOBODY)

@@ -120,14 +120,25 @@ class Identities:
             caller = await self._caller(credentials, claim.region, now)
             identity = Identity(caller, credentials.secret_access_key)
         else:
-            identity = await self._long_lived(claim, now)
+            identity = await self._long_lived(claim.access_key_id, claim.region, now)
         if len(self._known) >= REMEMBERED_LIMIT:
             self._known.clear()
         self._known[name] = (now, identity, credentials)
         return identity
 
-    async def _long_lived(self, claim: sigv4.Claim, now: datetime) -> Identity:
-        key = await self._lookup(FIND_KEY, claim.region, claim.access_key_id, now)
+    async def holder(self, access_key_id: str, session_token: str, region: str, now: datetime) -> Caller | None:
+        """Who holds these keys now, be temporary ones past their time; None when they were revoked or deleted."""
+        try:
+            if not session_token:
+                return (await self._long_lived(access_key_id, region, now)).caller
+            credentials = self._keys.open_token(session_token, access_key_id)
+            self._check_epoch(credentials)
+            return await self._caller(credentials, region, now)
+        except (UnrecognizedClientException, ExpiredTokenException, KeyFault):
+            return None
+
+    async def _long_lived(self, access_key_id: str, region: str, now: datetime) -> Identity:
+        key = await self._lookup(FIND_KEY, region, access_key_id, now)
         if key is None or not key.active:
             raise UnrecognizedClientException("The security token included in the request is invalid.")
         base = Caller(
@@ -140,7 +151,7 @@ class Identities:
         )
         if key.principal == principals.root_arn(key.account):
             return Identity(base, key.secret_access_key)
-        standing = await self._standing(key.user_id, claim.region, now)
+        standing = await self._standing(key.user_id, region, now)
         if standing is None:
             raise UnrecognizedClientException("The security token included in the request is invalid.")
         context = keys_of.of_principal(
@@ -179,6 +190,9 @@ class Identities:
     def _check_validity(self, credentials: TemporaryCredentials, now: datetime) -> None:
         if credentials.expires_at <= now:
             raise ExpiredTokenException("The security token included in the request is expired")
+        self._check_epoch(credentials)
+
+    def _check_epoch(self, credentials: TemporaryCredentials) -> None:
         if credentials.epoch < self._epochs.get(credentials.principal, 0):
             raise ExpiredTokenException("The security token included in the request was revoked")
 

@@ -24,6 +24,7 @@ PING = Entry("readyz", nothing, reads=True)
 STORED = Entry("outputs.stored", outputs.stored, audit=False)
 
 OUTPUTS = "/_fleetward/outputs/"
+SESSIONS = "/_fleetward/sessions/"
 PIECE = 256 * 1024
 PART_LIMIT = 16 * 1024 * 1024
 BYTES = (
@@ -81,7 +82,7 @@ class Pages:
         return Response(405, TEXT, b"GET or PUT\n")
 
     async def _store(self, exchange: Exchange) -> Response:
-        command_id, step, stream = _parts(exchange, 3)
+        command_id, step, stream = _parts(exchange, OUTPUTS, 3)
         await self._pipeline.enter(exchange, "fleetward", "PutCommandOutput")
         exchange.request = {"CommandId": command_id, "Step": step, "Stream": stream}
         await self._pipeline.validate(exchange)
@@ -106,21 +107,34 @@ class Pages:
         return Response(200, TEXT, b"")
 
     async def _read(self, exchange: Exchange) -> Response:
-        command_id, node_id, step, stream = _parts(exchange, 4)
+        command_id, node_id, step, stream = _parts(exchange, OUTPUTS, 4)
         await self._pipeline.enter(exchange, "fleetward", "LocateCommandOutput")
         exchange.request = {"CommandId": command_id, "InstanceId": node_id, "Step": step, "Stream": stream}
+        return await self._part(exchange, BYTES)
+
+    async def sessions(self, exchange: Exchange) -> Response:
+        """GET by an operator: the recording of a session, an asciicast, from `offset` on."""
+        session_id, what = _parts(exchange, SESSIONS, 2)
+        if exchange.method != "GET" or what != "recording":
+            return Response(405, TEXT, b"GET /_fleetward/sessions/SESSION/recording\n")
+        await self._pipeline.enter(exchange, "fleetward", "LocateSessionRecording")
+        exchange.request = {"SessionId": session_id}
+        return await self._part(exchange, (("content-type", "application/x-asciicast"), *BYTES[1:]))
+
+    async def _part(self, exchange: Exchange, headers: tuple[tuple[str, str], ...]) -> Response:
+        """A part of the object that the operation of `exchange` locates, for those whom it allows."""
         await self._pipeline.validate(exchange)
         await self._pipeline.run(exchange)
         start = _offset(exchange)
         body = await asyncio.to_thread(self._objects.get, exchange.result["Key"], start, start + PART_LIMIT)
         size = ("x-fleetward-size", str(exchange.result["Size"]))
-        return Response(200, (*BYTES, size), body)
+        return Response(200, (*headers, size), body)
 
 
-def _parts(exchange: Exchange, number: int) -> list[str]:
-    parts = [unquote(part) for part in exchange.path.removeprefix(OUTPUTS).split("/")]
+def _parts(exchange: Exchange, prefix: str, number: int) -> list[str]:
+    parts = [unquote(part) for part in exchange.path.removeprefix(prefix).split("/")]
     if len(parts) != number or any(_is_odd(part) for part in parts):
-        raise ValidationException("The path of an output is not of this form.")
+        raise ValidationException(f"A path behind {prefix} is not of this form.")
     return parts
 
 

@@ -157,6 +157,11 @@ class Pipeline:
         )
 
     @property
+    def account(self) -> str:
+        """The account that strangers knock at."""
+        return self._runner.settings.account
+
+    @property
     def regions(self) -> Sequence[str]:
         """The regions that are served at the moment."""
         return self._identities.regions
@@ -355,6 +360,7 @@ class Pipeline:
             user_agent=exchange.headers.get("user-agent", ""),
             secure=exchange.secure,
             referer=exchange.headers.get("referer", ""),
+            session_token=(exchange.claim.session_token or "") if exchange.claim is not None else "",
         )
 
     async def throttle(self, exchange: Exchange) -> None:

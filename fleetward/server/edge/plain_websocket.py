@@ -73,6 +73,19 @@ class PlainWebSocket(asyncio.Protocol):
         self._transport = None
         self._listener.on_ws_disconnected(self)
 
+    def pause_writing(self) -> None:
+        """The peer does not take what is sent as fast as it comes."""
+        self._listener.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The peer has taken what was waiting."""
+        self._listener.resume_writing()
+
+    @property
+    def underlying_transport(self) -> asyncio.Transport | None:
+        """What the bytes go through."""
+        return self._transport
+
     def send(self, msg_type: WSMsgType, message: bytes) -> None:
         """One message in one frame."""
         if self._protocol.state is not State.OPEN:

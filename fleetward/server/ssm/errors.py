@@ -22,6 +22,10 @@ class DocumentVersionLimitExceeded(AwsError):
     """The document has as many versions as it may have; delete one first."""
 
 
+class DoesNotExistException(AwsError):
+    """There is no such session."""
+
+
 class DuplicateDocumentContent(AwsError):
     """The content is the same as that of the latest version."""
 
@@ -126,8 +130,16 @@ class ResourceDataSyncNotFoundException(AwsError):
     """There is no resource data sync of this name."""
 
 
+class ResourceNotFoundException(AwsError):
+    """There is no such session or request."""
+
+
 class ServiceSettingNotFound(AwsError):
     """There is no service setting with this id."""
+
+
+class TargetNotConnected(AwsError):
+    """The node is not registered, or its control channel is not open."""
 
 
 class TooManyTagsError(AwsError):

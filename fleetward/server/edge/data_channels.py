@@ -1,0 +1,343 @@
+"""Data channels: the two websockets of every session, joined: what one end sends, the other gets, unchanged.
+
+```
+   client ==> ClientEnd --+                +-- NodeEnd <== agent
+                          |   Session      |
+                          +-- forward -----+      recorder, traffic, what waits for an end that is away
+```
+
+Numbers, acknowledgements and repeats are between the two ends (protocol/data_channel). The server reads only who opens
+an end, the few frames that are its own (AP 11.4), and what it counts and records. A slow end holds the other one back:
+nothing is buffered but what waits, bounded, for an end that is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from picows import WSCloseCode
+
+from fleetward.protocol.frame import HEADER_BYTES, PayloadType
+from fleetward.server.call import Caller, Context, service_context
+from fleetward.server.edge.recorder import Recorder, Recorders
+from fleetward.server.edge.session_end import SessionEnd, note
+from fleetward.server.keys import KeyFault, KeyRing
+from fleetward.server.ports import Clock
+from fleetward.server.service import BATCH, Entry, Runner
+from fleetward.server.ssm.session_manager import ends, grants
+from fleetward.server.ssm.session_manager.ends import End, Joined, Traffic
+from fleetward.server.ssm.session_manager.table import Key, token_identity
+
+log = logging.getLogger("fleetward.sessions")
+
+LEAVES = {
+    End.NODE: Entry("sessions.node-leaves", ends.node_leaves, audit=False),
+    End.CLIENT: Entry("sessions.client-leaves", ends.client_leaves, audit=False),
+}
+COUNT = Entry("sessions.count", ends.count, together=BATCH, audit=False)
+LOOK = Entry("sessions.look", ends.look, reads=True)
+DENIED = Entry("sessions.denied", grants.denied, reads=True)
+END_DENIED = Entry("sessions.end-denied", grants.end_denied, audit=False)
+
+WAITS_FOR_AN_END = 1024 * 1024
+"""So many bytes wait for an end that is away; then the other one is held back."""
+ACKNOWLEDGEMENTS_KEPT = 256
+"""A client's last acknowledgements, given again to a node that comes back: an official client never repeats one."""
+COUNT_EVERY_SECONDS = 10
+AT_ONCE = 500
+_OF_SERVER = b"agent_session_state"
+_ACKNOWLEDGE = b"acknowledge"
+_TYPE_AT = 4
+_PAYLOAD_TYPE = slice(112, 116)
+_OUTPUT = int(PayloadType.OUTPUT).to_bytes(4, "big")
+
+Holder = Callable[[str, str, str, datetime], Awaitable[Caller | None]]
+Run = Callable[[Entry, Context, Any], Awaitable[Any]]
+
+
+class DataChannels:
+    """Every session that has an end on this server."""
+
+    def __init__(
+        self,
+        *,
+        runner: Runner,
+        run: Run,
+        server_id: str,
+        keys: KeyRing,
+        clock: Clock,
+        holder: Holder,
+        recorders: Recorders,
+    ) -> None:
+        self.runner = runner
+        self.server_id = server_id
+        self.keys = keys
+        self.clock = clock
+        self.recorders = recorders
+        self.plain = runner.settings.websockets != "picows"
+        self._run = run
+        self._holder = holder
+        self._sessions: dict[str, Session] = {}
+        self._opening: set[SessionEnd] = set()
+        self._looks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def node_end(self, context: Context, session_id: str) -> SessionEnd:
+        """A listener for a node that has proven to be one, and that the session is its own."""
+        return SessionEnd(self, End.NODE, session_id, context)
+
+    def client_end(self, session_id: str, context: Context, proven: Callable[[], None]) -> SessionEnd:
+        """A listener for a stranger, whose first message has to carry the token that opens the session."""
+        return SessionEnd(self, End.CLIENT, session_id, context, proven)
+
+    def session(self, key: Key) -> Session:
+        """The session as this server has it, new if it has not."""
+        found = self._sessions.get(key.topic)
+        if found is None:
+            found = self._sessions[key.topic] = Session(self, key)
+        return found
+
+    def forget(self, session: Session) -> None:
+        """Neither end is here any more."""
+        self._sessions.pop(session.key.topic, None)
+
+    def begins(self, end: SessionEnd) -> None:
+        """A connection whose first message is still to come."""
+        self._opening.add(end)
+
+    def begun(self, end: SessionEnd) -> None:
+        """It has come, or the connection is gone."""
+        self._opening.discard(end)
+
+    def wake(self, topics: Sequence[str]) -> None:
+        """Something about these sessions changed: look at those that have an end here."""
+        woken = [session for topic in topics if (session := self._sessions.get(topic)) is not None]
+        if woken:
+            self._look_soon(woken)
+
+    def _look_soon(self, sessions: Sequence[Session]) -> None:
+        task = asyncio.ensure_future(self._look(sessions, check=False))
+        self._looks.add(task)
+        task.add_done_callback(self._looks.discard)
+
+    async def every_second(self) -> None:
+        """Look at every session here: whether it is over, and whether its owner's grant still stands."""
+        await self._look(list(self._sessions.values()), check=True)
+        now = self.clock.now()
+        for session in tuple(self._sessions.values()):
+            session.second(now)
+
+    async def _look(self, sessions: Sequence[Session], *, check: bool) -> None:
+        tenants: dict[tuple[str, str], list[Session]] = {}
+        for session in sessions:
+            tenants.setdefault((session.key.account, session.key.region), []).append(session)
+        for (account, region), of_tenant in tenants.items():
+            context = service_context(account, region)
+            for first in range(0, len(of_tenant), AT_ONCE):
+                some = of_tenant[first : first + AT_ONCE]
+                rows = await self._run(LOOK, context, [session.key.session_id for session in some])
+                for session in some:
+                    session.stands(rows.get(session.key.session_id))
+                if check:
+                    await self._check(context, [row for row in rows.values() if row.ended_at is None])
+
+    async def _check(self, context: Context, rows: Sequence[Any]) -> None:
+        held = [grants.Held(row, await self._owner(row)) for row in rows]
+        if held and (denied := await self._run(DENIED, context, held)):
+            await self._run(END_DENIED, context, denied)
+
+    async def _owner(self, row: Any) -> Caller | None:
+        try:
+            token = "" if row.session_token is None else self.keys.open(row.session_token, token_identity(row)).decode()
+        except KeyFault:
+            return None
+        return await self._holder(row.access_key_id, token, row.region, self.clock.now())
+
+    def close_all(self) -> None:
+        """The server stops: every end is told to come again."""
+        for end in tuple(self._opening):
+            end.close(WSCloseCode.GOING_AWAY)
+        for session in tuple(self._sessions.values()):
+            session.count()
+            session.close(WSCloseCode.GOING_AWAY)
+
+
+class Session:
+    """One session: its ends that are here, and what goes between them."""
+
+    def __init__(self, channels: DataChannels, key: Key) -> None:
+        self._channels = channels
+        self.key = key
+        self._context = service_context(key.account, key.region)
+        self._ends: dict[End, SessionEnd] = {}
+        self._waiting: dict[End, deque[bytes]] = {End.NODE: deque(), End.CLIENT: deque()}
+        self._waiting_bytes = {End.NODE: 0, End.CLIENT: 0}
+        self._acknowledgements: deque[bytes] = deque(maxlen=ACKNOWLEDGEMENTS_KEPT)
+        self._recorder: Recorder | None = None
+        self._meter = Meter()
+        self._is_over = False
+
+    def join(self, end: SessionEnd, joined: Joined) -> None:
+        """An end is open: the one before it, if any, is not the session's any more."""
+        which = end.which
+        before = self._ends.get(which)
+        self._ends[which] = end
+        if before is not None:
+            before.close(WSCloseCode.OK)
+        if joined.recorded and self._recorder is None:
+            self._recorder = self._channels.recorders.open(joined)
+        if which is End.NODE:
+            for frame in self._acknowledgements:
+                end.send(frame)
+        self._deliver_waiting(end)
+        other = self._ends.get(which.other)
+        if other is not None:
+            other.send(note("start_publication"))
+            other.resume_reading()
+            end.send(note("start_publication"))
+
+    def _deliver_waiting(self, end: SessionEnd) -> None:
+        waiting, self._waiting[end.which] = self._waiting[end.which], deque()
+        self._waiting_bytes[end.which] = 0
+        for frame in waiting:
+            end.send(frame)
+
+    def leave(self, end: SessionEnd) -> None:
+        """The connection of an end is gone."""
+        if self._ends.get(end.which) is not end:
+            return
+        del self._ends[end.which]
+        other = self._ends.get(end.which.other)
+        if other is not None:
+            other.send(note("pause_publication"))
+            other.resume_reading()
+        else:
+            self._forget()
+        if not self._is_over:
+            self._submit(LEAVES[end.which], (self.key.session_id, end.epoch))
+
+    def _forget(self) -> None:
+        self.count()
+        self._channels.forget(self)
+        if self._recorder is not None:
+            self._channels.recorders.release(self._recorder)
+            self._recorder = None
+
+    def forward(self, source: SessionEnd, frame: bytes) -> None:
+        """Give the other end what this one sent."""
+        which = source.which
+        if frame[_PAYLOAD_TYPE] == _OUTPUT:
+            self._meter.add(which, len(frame) - HEADER_BYTES)
+        if which is End.NODE and frame.startswith(_OF_SERVER, _TYPE_AT):
+            return
+        if which is End.CLIENT and frame.startswith(_ACKNOWLEDGE, _TYPE_AT):
+            self._acknowledgements.append(frame)
+        elif self._recorder is not None:
+            self._recorder.frame(which, frame)
+        other = self._ends.get(which.other)
+        if other is not None:
+            other.send(frame)
+            return
+        self._waiting[which.other].append(frame)
+        self._waiting_bytes[which.other] += len(frame)
+        if self._waiting_bytes[which.other] > WAITS_FOR_AN_END:
+            source.pause_reading()
+
+    def hold_back(self, end: SessionEnd) -> None:
+        """An end takes what it is sent more slowly than it comes."""
+        other = self._ends.get(end.which.other)
+        if other is not None:
+            other.pause_reading()
+
+    def let_go(self, end: SessionEnd) -> None:
+        """It has caught up."""
+        other = self._ends.get(end.which.other)
+        if other is not None:
+            other.resume_reading()
+
+    def stands(self, row: Any) -> None:
+        """How the store sees it: going on, over, or with a newer connection of an end somewhere else."""
+        if self._is_over:
+            return
+        if row is None or row.ended_at is not None:
+            self._end("" if row is None else row.details)
+            return
+        for which, epoch in ((End.NODE, row.node_epoch), (End.CLIENT, row.client_epoch)):
+            end = self._ends.get(which)
+            if end is not None and end.epoch < epoch:
+                end.close(WSCloseCode.OK)
+
+    def _end(self, text: str) -> None:
+        self._is_over = True
+        self.count()
+        for end in tuple(self._ends.values()):
+            end.finish(text)
+        if self._recorder is not None:
+            self._channels.recorders.finish(self._recorder)
+            self._recorder = None
+
+    def second(self, now: datetime) -> None:
+        """What is done every second: count, flush, look for ends that have vanished."""
+        if self._meter.tick(now):
+            self.count()
+        if self._recorder is not None:
+            self._recorder.flush()
+        for end in tuple(self._ends.values()):
+            end.keep_alive()
+
+    def count(self) -> None:
+        """Write down what went through since the last time."""
+        counted = self._meter.take()
+        if counted is not None:
+            bytes_in, bytes_out, active_at = counted
+            self._submit(COUNT, Traffic(self.key, bytes_in, bytes_out, active_at or self._channels.clock.now()))
+
+    def close(self, code: WSCloseCode) -> None:
+        """Close both ends; the session goes on where they come again."""
+        for end in tuple(self._ends.values()):
+            end.close(code)
+
+    def _submit(self, entry: Entry, request: Any) -> None:
+        self._channels.runner.submit(entry, self._context, request, _log_failure)
+
+
+class Meter:
+    """Bytes of a session each way, and when the last of them went through."""
+
+    def __init__(self) -> None:
+        self._bytes = {End.NODE: 0, End.CLIENT: 0}
+        self._is_active = False
+        self._active_at: datetime | None = None
+        self._seconds = 0
+
+    def add(self, source: End, size: int) -> None:
+        """So many bytes of an end went through."""
+        self._bytes[source] += size
+        self._is_active = True
+
+    def tick(self, now: datetime) -> bool:
+        """A second has passed; whether it is time to write down what was counted."""
+        self._seconds += 1
+        if self._is_active:
+            self._is_active, self._active_at = False, now
+        return self._seconds % COUNT_EVERY_SECONDS == 0
+
+    def take(self) -> tuple[int, int, datetime | None] | None:
+        """Bytes to the node, bytes from it, when the last were seen, and begin anew; None when there were none."""
+        if not any(self._bytes.values()):
+            return None
+        counted = self._bytes[End.CLIENT], self._bytes[End.NODE], self._active_at
+        self._bytes = {End.NODE: 0, End.CLIENT: 0}
+        return counted
+
+
+def _log_failure(outcome: Any) -> None:
+    if isinstance(outcome, BaseException):
+        log.error("entry of a session failed", exc_info=outcome)

@@ -1,0 +1,286 @@
+"""Recorder: keeps the screens of sessions with their timing, as asciicast v2 files, and never stands in their way.
+
+Frames are noted on the event loop and written by one thread of their own, first to a file in the data folder and, when
+the session is over, to Objects. What cannot be written (a full disk, a disk that is slower than a session) is missing
+from the recording, which says so; the session goes on. Format: docs.asciinema.org, "asciicast v2".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote, unquote
+
+import orjson
+
+from fleetward.protocol.frame import HEADER_BYTES, PayloadType
+from fleetward.server.call import Context, service_context
+from fleetward.server.ports import Objects
+from fleetward.server.service import Entry
+from fleetward.server.ssm.session_manager import ends, recordings
+from fleetward.server.ssm.session_manager.ends import End, Joined
+from fleetward.server.ssm.session_manager.table import Key
+
+log = logging.getLogger("fleetward.recordings")
+
+STORED = Entry("sessions.recording-stored", recordings.stored, audit=False)
+LOOK = Entry("sessions.look-at-recorded", ends.look, reads=True)
+
+KEPT_BYTES = 16 * 1024 * 1024
+"""Of one session so much may wait for the disk; what comes on top is left out of the recording."""
+FLUSH_BYTES = 256 * 1024
+AHEAD = 256
+"""Frames that came before one that is missing; then that one is given up."""
+PIECE = 256 * 1024
+DEFAULT_SIZE = (80, 24)
+GAP = "output is missing here: it could not be written in time"
+_OUTPUT_FRAME = b"output_stream_data"
+_SHOWN = frozenset({int(PayloadType.OUTPUT), int(PayloadType.STANDARD_ERROR)})
+
+Run = Callable[[Entry, Context, Any], Awaitable[Any]]
+
+
+class Recorder:
+    """The recording of one session. Its methods but `_write` are the event loop's."""
+
+    def __init__(self, recorders: Recorders, joined: Joined) -> None:
+        self.key = joined.key
+        self.file = recorders.file_of(joined.key)
+        self._recorders = recorders
+        self._tape = Tape(self.file, joined.title, joined.started_at.timestamp())
+        self._next: int | None = None
+        self._ahead: dict[int, tuple[float, bytes]] = {}
+        self._noted: list[tuple[float, str, bytes]] = []
+        self._noted_bytes = 0
+        self._writing_bytes = 0
+
+    def frame(self, source: End, frame: bytes) -> None:
+        """A frame that goes through the session: what is shown and the size of the screen are kept."""
+        if source is End.NODE:
+            if frame.startswith(_OUTPUT_FRAME, 4):
+                self._output(int.from_bytes(frame[40:48], "big"), frame)
+        elif int.from_bytes(frame[112:116], "big") == PayloadType.SIZE:
+            self._note("r", frame)
+
+    def _output(self, number: int, frame: bytes) -> None:
+        """Frames count from 0 and may come again or, after a cut, before one that is still to come."""
+        if self._next is None:
+            self._next = number
+        if number < self._next:
+            return
+        if number > self._next:
+            self._ahead[number] = (time.time(), frame)
+            if len(self._ahead) < AHEAD:
+                return
+            self._next = min(self._ahead)
+        else:
+            self._show(frame)
+            self._next = number + 1
+        while self._next in self._ahead:
+            self._show(self._ahead.pop(self._next)[1])
+            self._next += 1
+
+    def _show(self, frame: bytes) -> None:
+        if int.from_bytes(frame[112:116], "big") in _SHOWN:
+            self._note("o", frame)
+
+    def _note(self, kind: str, frame: bytes) -> None:
+        if self._noted_bytes + self._writing_bytes > KEPT_BYTES:
+            if self._noted[-1:] and self._noted[-1][1] == "m":
+                return
+            kind, frame = "m", b""
+        self._noted.append((time.time(), kind, frame))
+        self._noted_bytes += len(frame)
+        if self._noted_bytes >= FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Have what was noted written."""
+        if not self._noted:
+            return
+        noted, size = self._noted, self._noted_bytes
+        self._noted, self._noted_bytes = [], 0
+        self._writing_bytes += size
+
+        def written() -> None:
+            self._writing_bytes -= size
+
+        self._recorders.write(self._tape, noted, written)
+
+    def close(self) -> None:
+        """Nothing more comes: close the file after the last of it."""
+        self.flush()
+        self._recorders.write(self._tape, None, lambda: None)
+
+
+class Tape:
+    """An asciicast v2 file that is being written, by one thread."""
+
+    def __init__(self, file: Path, title: str, started_at: float) -> None:
+        self._file = file
+        self._title = title
+        self._started_at = started_at
+        self._stream: IO[bytes] | None = None
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._size = DEFAULT_SIZE
+        self._is_broken = False
+
+    def write(self, noted: list[tuple[float, str, bytes]]) -> None:
+        """Append events; OSError is told once, and what could not be written is marked when writing works again."""
+        try:
+            text = b"".join(self._lines(noted))
+            if self._is_broken:
+                text = self._event(time.time(), "m", GAP) + text
+            self._append(text)
+            self._is_broken = False
+        except OSError as fault:
+            if not self._is_broken:
+                log.error(
+                    "a session is not recorded", extra={"fields": {"file": self._file.name, "reason": str(fault)}}
+                )
+            self._is_broken = True
+
+    def close(self) -> None:
+        """The last event is written."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _append(self, text: bytes) -> None:
+        if self._stream is None:
+            self._stream = self._file.open("ab", buffering=0)
+            self._file.chmod(0o600)
+        begun = self._stream.tell()
+        if begun == 0:
+            text = self._header() + text
+        written = self._stream.write(text)
+        if written != len(text):  # half a line would spoil what follows
+            self._stream.truncate(begun)
+            self._stream.seek(begun)
+            raise OSError(f"only {written} of {len(text)} bytes could be written")
+
+    def _header(self) -> bytes:
+        columns, rows = self._size
+        header = {
+            "version": 2,
+            "width": columns,
+            "height": rows,
+            "timestamp": int(self._started_at),
+            "title": self._title,
+            "env": {"TERM": "xterm-256color"},
+        }
+        return orjson.dumps(header) + b"\n"
+
+    def _lines(self, noted: list[tuple[float, str, bytes]]) -> Iterator[bytes]:
+        for at, kind, frame in noted:
+            if kind == "o":
+                text = self._decode(frame[HEADER_BYTES:])
+                if text:
+                    yield self._event(at, "o", text)
+            elif kind == "m":
+                yield self._event(at, "m", GAP)
+            elif (size := _size(frame[HEADER_BYTES:])) is not None:
+                self._size = size
+                yield self._event(at, "r", f"{size[0]}x{size[1]}")
+
+    def _event(self, at: float, kind: str, text: str) -> bytes:
+        return orjson.dumps([round(max(0.0, at - self._started_at), 6), kind, text]) + b"\n"
+
+
+class Recorders:
+    """The recordings of one server: what is being written, and what is still to be stored."""
+
+    def __init__(self, *, folder: Path, objects: Objects, run: Run) -> None:
+        self._folder = folder
+        self._objects = objects
+        self._run = run
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
+        self._open: set[Key] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def file_of(self, key: Key) -> Path:
+        """Where a session is recorded until it is over."""
+        return self._folder / f"{key.account}.{key.region}.{quote(key.session_id, safe='')}.cast"
+
+    def open(self, joined: Joined) -> Recorder:
+        """Record a session, or go on with what a server before has recorded of it."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._open.add(joined.key)
+        return Recorder(self, joined)
+
+    def write(self, tape: Tape, noted: list[tuple[float, str, bytes]] | None, written: Callable[[], None]) -> None:
+        """Have the thread write events, or close the tape; `written` is called on the loop."""
+        done = self._thread.submit(tape.close) if noted is None else self._thread.submit(tape.write, noted)
+        loop = asyncio.get_running_loop()
+        done.add_done_callback(lambda _: loop.is_closed() or loop.call_soon_threadsafe(written))
+
+    def release(self, recorder: Recorder) -> None:
+        """Both ends of a session are elsewhere, or away: whoever finds it over stores what was recorded here."""
+        recorder.close()
+        self._open.discard(recorder.key)
+
+    def finish(self, recorder: Recorder) -> None:
+        """A session is over."""
+        recorder.close()
+        task = asyncio.ensure_future(self._store(recorder.key))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def sweep(self) -> None:
+        """Store what sessions left here that ended while this server did not look. Called every minute."""
+        for key in await asyncio.to_thread(self._left):
+            context = service_context(key.account, key.region)
+            row = (await self._run(LOOK, context, [key.session_id])).get(key.session_id)
+            if row is None:
+                await asyncio.to_thread(self.file_of(key).unlink, missing_ok=True)
+            elif row.ended_at is not None:
+                await self._store(key)
+
+    async def stop(self) -> None:
+        """Finish what is being written."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def _left(self) -> list[Key]:
+        if not self._folder.is_dir():
+            return []
+        named = (file.name.removesuffix(".cast").split(".", 2) for file in self._folder.glob("*.cast"))
+        keys = [Key(parts[0], parts[1], unquote(parts[2])) for parts in named if len(parts) == 3]
+        return [key for key in keys if key not in self._open]
+
+    async def _store(self, key: Key) -> None:
+        file, name = self.file_of(key), recordings.object_key(key)
+        try:
+            size = await asyncio.get_running_loop().run_in_executor(self._thread, self._put, file, name)
+            if size is not None:
+                await self._run(STORED, service_context(key.account, key.region), (key.session_id, name, size))
+                await asyncio.to_thread(file.unlink, missing_ok=True)
+        except Exception:
+            log.exception("a recording was not stored", extra={"fields": {"session": key.session_id}})
+        finally:
+            self._open.discard(key)
+
+    def _put(self, file: Path, name: str) -> int | None:
+        """How many bytes were stored; None for a session that has shown nothing."""
+        if not file.exists():
+            return None
+        with file.open("rb") as stream:
+            self._objects.put(name, iter(lambda: stream.read(PIECE), b""))
+        return file.stat().st_size
+
+
+def _size(payload: bytes) -> tuple[int, int] | None:
+    """Columns and rows of a size message; None when it is none."""
+    try:
+        told = json.loads(payload)
+        columns, rows = int(told["cols"]), int(told["rows"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return (columns, rows) if 0 < columns < 10_000 and 0 < rows < 10_000 else None
