@@ -99,7 +99,7 @@ def _bomb() -> str:
         (_bomb(), "aliases stand for too much"),
         ("a: &a '" + "x" * 60_000 + "'\nb: [" + "*a," * 1000 + "]", "aliases stand for too much"),
         ("a: &a [*a]", "refers to nothing before it"),
-        ("a: " + "[" * 50_000, "nested more than"),
+        ("a: " + "[" * 50_000, "nested more than|nesting depth"),
         ("a:\n  !Ref Name", "tag !Ref"),
         ("a: !!python/object/apply:os.system ['id']", "tag"),
         ("a: 1\na: 2", "given twice"),
