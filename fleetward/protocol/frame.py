@@ -31,6 +31,7 @@ LATEST_CREATED_AT_MS = 253_402_300_799_999
 
 _HEADER_LENGTH = HEADER_BYTES - 4
 _LAYOUT = struct.Struct(">I32sIQqQ8s8s32sII")
+_NO_DIGEST = bytes(32)
 _PADDING = b" \0\t\r\n\v\f"
 
 _sha256 = hashlib.sha256
@@ -75,8 +76,8 @@ class Frame:
     schema_version: int = 1
 
 
-def encode(frame: Frame) -> bytes:
-    """The frame as one binary message.
+def encode(frame: Frame, *, with_digest: bool = True) -> bytes:
+    """The frame as one binary message; without a digest that field is zero, which only our own ends accept.
 
     Raises LocalProtocolError for what official readers would drop: an empty payload, no creation time,
     a type that is empty or longer than 32 bytes, a number out of its field's range.
@@ -97,13 +98,18 @@ def encode(frame: Frame) -> bytes:
             frame.flags,
             identity[8:],
             identity[:8],
-            _sha256(payload).digest(),
+            _sha256(payload).digest() if with_digest else _NO_DIGEST,
             frame.payload_type,
             len(payload),
         )
     except struct.error as error:
         raise LocalProtocolError(f"a number of the frame does not fit its field: {error}") from error
     return header + payload
+
+
+def has_digest(data: bytes | memoryview) -> bool:
+    """Whether the sender of a binary message digested its payload."""
+    return data[80:112] != _NO_DIGEST
 
 
 def decode(data: bytes | memoryview, *, check_digest: bool = True) -> Frame:

@@ -1,0 +1,236 @@
+"""The outgoing direction of a stream: cut payloads into frames, keep and repeat each until it is acknowledged.
+
+```
+   send            outgoing               acknowledged
+  ------> queue ------------> in flight ---------------> forgotten
+                   window         |  reconnected            ^
+                                  v                         |  acknowledged, or known to be there
+                              doubtful ---------------------+
+```
+
+Against official ends the window counts frames and each is acknowledged by itself. A frame is doubtful when the socket
+was lost after it was sent: it goes out again at once, but the official client answers nothing to a frame it already
+has, so doubtful frames hold nobody up. They are known to be there when more frames after them were acknowledged than
+that client can hold back. Between our own ends (Terms) the window counts bytes and every doubt is cleared by the next
+acknowledgement. Source: agent protocol reference, sections 11.7 and 12.1.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fleetward.protocol.errors import LocalProtocolError, RemoteProtocolError
+from fleetward.protocol.frame import Frame, PayloadType, encode
+
+if TYPE_CHECKING:
+    from fleetward.protocol.data_channel.handshake import Terms
+
+LONGEST_WHOLE_PAYLOAD_BYTES = 64 * 1024
+"""Of payloads that are messages and cannot be cut."""
+
+_STREAMS = frozenset((PayloadType.OUTPUT, PayloadType.STANDARD_ERROR))
+_FRAME_BYTES = 1024
+_WINDOW_FRAMES = 1000
+_QUEUE_BYTES = 64 * 1024
+_MOST_DOUBTFUL = 10_000
+_HELD_BACK_BY_OFFICIAL_CLIENT = 10_000
+
+_LONGEST_WAIT = 1.0
+_SHORTEST_WAIT = 0.1
+"""Official ends look every 100 ms what is late."""
+
+
+class RetransmissionTimer:
+    """How many seconds an acknowledgement may take; learns from those that came."""
+
+    __slots__ = ("_round_trip", "_variation", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = 0.2
+        self._round_trip = 0.1
+        self._variation = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """An acknowledgement took so long."""
+        self._variation += (abs(self._round_trip - seconds) - self._variation) / 4
+        self._round_trip += (seconds - self._round_trip) / 8
+        self.seconds = min(self._round_trip + max(0.01, 4 * self._variation), _LONGEST_WAIT)
+
+
+@dataclass(slots=True)
+class _Sent:
+    data: bytes
+    at: float
+
+
+class Sending:
+    """Frames of one message type, numbered from 0."""
+
+    def __init__(
+        self, message_type: str, *, first_flags: int, clock_ms: Callable[[], int], new_id: Callable[[], uuid.UUID]
+    ) -> None:
+        self._message_type = message_type
+        self._first_flags = first_flags
+        self._clock_ms = clock_ms
+        self._new_id = new_id
+        self._seal: Callable[[int, bytes], bytes] | None = None
+        self._terms: Terms | None = None
+        self._queue: deque[tuple[int, bytes | memoryview]] = deque()
+        self._queued_bytes = 0
+        self._next = 0
+        self._in_flight: dict[int, _Sent] = {}
+        self._doubtful: dict[int, _Sent] = {}
+        self._sent_bytes = 0
+        self._acknowledged_after_doubt = 0
+        self._everything_is_due = False
+        self._timer = RetransmissionTimer()
+
+    @property
+    def room(self) -> int:
+        limit = _QUEUE_BYTES if self._terms is None else max(self._terms.window_bytes // 8, self._terms.frame_bytes)
+        return max(limit - self._queued_bytes, 0)
+
+    @property
+    def is_drained(self) -> bool:
+        return not (self._queue or self._in_flight or self._doubtful)
+
+    def use(self, terms: Terms) -> None:
+        self._terms = terms
+
+    def seal_with(self, seal: Callable[[int, bytes], bytes]) -> None:
+        """From now on every payload goes through `seal`, which is given its type as well."""
+        self._seal = seal
+
+    def send(self, payload_type: int, payload: bytes) -> None:
+        if not payload:
+            raise LocalProtocolError("an empty payload cannot be sent: official readers refuse it")
+        if payload_type not in _STREAMS and len(payload) > LONGEST_WHOLE_PAYLOAD_BYTES:
+            raise LocalProtocolError(f"a payload of type {payload_type} may have {LONGEST_WHOLE_PAYLOAD_BYTES} bytes")
+        self._queue.append((payload_type, payload))
+        self._queued_bytes += len(payload)
+
+    def outgoing(self, now: float) -> list[bytes]:
+        """The late frames, then the new ones that the window lets out."""
+        messages = self._late(now)
+        while self._queue and self._window_is_open():
+            messages.append(self._next_frame(now))
+        return messages
+
+    def due_at(self) -> float | None:
+        """When the oldest frame is late, if none is acknowledged until then."""
+        if self._everything_is_due:
+            return 0.0
+        return min((sent.at + self._wait for sent in self._oldest()), default=None)
+
+    def reconnected(self) -> None:
+        """What was sent may be lost: it goes out again with the next `outgoing`, oldest first."""
+        self._doubtful.update(self._in_flight)
+        self._in_flight.clear()
+        self._acknowledged_after_doubt = 0
+        self._everything_is_due = bool(self._doubtful)
+
+    def acknowledged(self, number: int, now: float) -> None:
+        """The peer has this one frame; a frame that was acknowledged before changes nothing."""
+        self._check(number)
+        sent = self._in_flight.pop(number, None)
+        if sent is None:
+            sent = self._doubtful.pop(number, None)
+        elif self._doubtful:
+            self._clear_doubts()
+        if sent is not None:
+            self._forget(sent)
+            self._timer.observe(now - sent.at)
+
+    def acknowledged_up_to(self, number: int, now: float) -> None:
+        """The peer has this frame and all before it."""
+        self._check(number)
+        latest: _Sent | None = None
+        for frames in (self._doubtful, self._in_flight):
+            while frames and (first := next(iter(frames))) <= number:
+                latest = frames.pop(first)
+                self._forget(latest)
+        if latest is not None:
+            self._timer.observe(now - latest.at)
+
+    def _check(self, number: int) -> None:
+        if not 0 <= number < self._next:
+            raise RemoteProtocolError(f"frame {number} is acknowledged, which was never sent")
+
+    def _forget(self, sent: _Sent) -> None:
+        self._sent_bytes -= len(sent.data)
+
+    def _clear_doubts(self) -> None:
+        self._acknowledged_after_doubt += 1
+        if self._acknowledged_after_doubt > _HELD_BACK_BY_OFFICIAL_CLIENT:
+            for sent in self._doubtful.values():
+                self._forget(sent)
+            self._doubtful.clear()
+
+    @property
+    def _wait(self) -> float:
+        return max(self._timer.seconds, _SHORTEST_WAIT)
+
+    def _oldest(self) -> list[_Sent]:
+        return [next(iter(frames.values())) for frames in (self._doubtful, self._in_flight) if frames]
+
+    def _late(self, now: float) -> list[bytes]:
+        if self._everything_is_due:
+            self._everything_is_due = False
+            late = list(self._doubtful.values())
+        else:
+            late = [sent for sent in self._oldest() if now >= sent.at + self._wait]
+        for sent in late:
+            sent.at = now
+        return [sent.data for sent in late]
+
+    def _window_is_open(self) -> bool:
+        if self._terms is None:
+            return len(self._in_flight) < _WINDOW_FRAMES and len(self._doubtful) < _MOST_DOUBTFUL
+        return self._sent_bytes < self._terms.window_bytes
+
+    def _next_frame(self, now: float) -> bytes:
+        payload_type, payload = self._next_payload()
+        if self._seal is not None:
+            payload = self._seal(payload_type, payload)
+        frame = Frame(
+            self._message_type,
+            payload,
+            self._new_id(),
+            self._clock_ms(),
+            self._next,
+            0 if self._next else self._first_flags,
+            payload_type,
+        )
+        data = encode(frame, with_digest=self._terms is None)
+        self._in_flight[self._next] = _Sent(data, now)
+        self._sent_bytes += len(data)
+        self._next += 1
+        return data
+
+    def _next_payload(self) -> tuple[int, bytes]:
+        payload_type, payload = self._queue.popleft()
+        most = self._frame_bytes if payload_type in _STREAMS else len(payload)
+        if len(payload) > most:
+            view = memoryview(payload)
+            self._queue.appendleft((payload_type, view[most:]))
+            payload = view[:most]
+        elif self._terms is not None and payload_type in _STREAMS:
+            payload = self._joined(payload_type, payload, most)
+        self._queued_bytes -= len(payload)
+        return payload_type, bytes(payload)
+
+    def _joined(self, payload_type: int, payload: bytes | memoryview, most: int) -> bytes | memoryview:
+        """The payload with those behind it that fit into the same frame."""
+        parts, size = [payload], len(payload)
+        while self._queue and self._queue[0][0] == payload_type and size + len(self._queue[0][1]) <= most:
+            parts.append(self._queue.popleft()[1])
+            size += len(parts[-1])
+        return b"".join(parts) if len(parts) > 1 else payload
+
+    @property
+    def _frame_bytes(self) -> int:
+        return _FRAME_BYTES if self._terms is None else self._terms.frame_bytes
