@@ -140,6 +140,14 @@ def locate_command_output(call: Call, request: Mapping[str, Any]) -> dict[str, A
 
 
 @own.operation(
+    "DescribeSession", reads=True, resources=session_manager.starting.the_session, action="ssm:DescribeSessions"
+)
+def describe_session(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """A session in full: where a tunnel led, how much went through it, how it ended and by whom."""
+    return session_manager.listing.describe(call, request)
+
+
+@own.operation(
     "LocateSessionRecording",
     reads=True,
     resources=session_manager.starting.the_session,

@@ -10,9 +10,10 @@ from sqlalchemy import Row, bindparam, delete, select, tuple_, update
 
 from fleetward.protocol.control_channel import TaskCompleted
 from fleetward.protocol.status import SessionStatus, session_advances
-from fleetward.server import jobs, mailbox
+from fleetward.server import audit, jobs, mailbox
 from fleetward.server.call import Call, Sent
 from fleetward.server.jobs import DONE, DeleteObject, Job, Next
+from fleetward.server.service import Entry
 from fleetward.server.ssm import ssm
 from fleetward.server.ssm.nodes import NodeConflict, NodeLeft
 from fleetward.server.ssm.session_manager import table
@@ -20,10 +21,16 @@ from fleetward.server.ssm.session_manager.table import key_of, sessions
 
 START = "session"
 CLOSE = "session-close"
+REPORT = "session-report"
+COUNTED_WITHIN = timedelta(seconds=15)
+"""When a session has been over for so long, whoever held an end of it has written down what went through."""
 CLOSE_WITHIN = timedelta(minutes=2)
 """A node that does not come back in so much time is not told any more that a session ended: it ends without."""
 AT_ONCE = 200
 OUTPUT_LIMIT = 1024
+
+ENDED = Entry("ssm:SessionEnded", lambda call: None, audit=True)
+"""Under what name the audit trail has the end of a session; nobody calls it."""
 
 END = (
     update(sessions)
@@ -64,6 +71,7 @@ def end(call: Call, row: Row[Any], status: SessionStatus, text: str, *, by: str 
         },
     )
     call.wake(key_of(row).topic)
+    jobs.start(call, REPORT, row.session_id, {}, due_at=call.now + COUNTED_WITHIN)
     mailbox.finish(call, _messages(row))
     if not node_knows:
         _stop_node(call, row)
@@ -79,6 +87,39 @@ def _stop_node(call: Call, row: Row[Any]) -> None:
         lane=mailbox.Lane.URGENT,
     )
     mailbox.post(call, [message])
+
+
+@ssm.job(REPORT)
+def report(call: Call, job: Job) -> Next:
+    """Put into the audit trail what a session was: whose, to what, how much went through, how it ended."""
+    row = table.find(call, job.key)
+    if row is not None:
+        audit.record(call, ENDED, summary(row), None)
+    return DONE
+
+
+def summary(row: Row[Any]) -> dict[str, Any]:
+    """A session as an auditor wants it, its traffic in bytes to and from the node."""
+    members = {
+        "SessionId": row.session_id,
+        "Target": row.node_id,
+        "Owner": row.owner_arn,
+        "AccessKeyId": row.access_key_id,
+        "SourceIp": row.source_ip,
+        "DocumentName": row.document_name,
+        "SessionType": row.session_type,
+        "Reason": row.reason,
+        "Host": row.target_host,
+        "Port": row.target_port,
+        "BytesIn": row.bytes_in,
+        "BytesOut": row.bytes_out,
+        "StartDate": row.started_at,
+        "EndDate": row.ended_at,
+        "Status": row.status,
+        "Details": row.details,
+        "EndedBy": row.ended_by,
+    }
+    return {name: value for name, value in members.items() if value not in (None, "")}
 
 
 def _messages(row: Row[Any]) -> list[tuple[str, str]]:

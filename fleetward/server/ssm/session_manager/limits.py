@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, bindparam, or_, select, update
+from sqlalchemy import Row, bindparam, case, or_, select, update
 
 from fleetward.protocol.status import SessionStatus
 from fleetward.server import presence
@@ -33,6 +33,7 @@ OVERDUE = (
     .with_for_update()
 )
 LATER = update(sessions).where(*table.THIS).values(due_at=bindparam("at"))
+_CONNECTED = sessions.c.status == SessionStatus.CONNECTED.value
 _LEFT_BEHIND = sessions.c.due_at.is_not(None)
 NODES_LEFT_BEHIND = (
     update(sessions)
@@ -50,7 +51,11 @@ CLIENTS_LEFT_BEHIND = (
         sessions.c.client_left_at.is_(None),
         or_(sessions.c.client_server.is_(None), sessions.c.client_server.not_in(bindparam("living", expanding=True))),
     )
-    .values(client_left_at=bindparam("now"), due_at=bindparam("now"))
+    .values(
+        client_left_at=bindparam("now"),
+        due_at=bindparam("now"),
+        status=case((_CONNECTED, SessionStatus.DISCONNECTED.value), else_=sessions.c.status),
+    )
 )
 
 

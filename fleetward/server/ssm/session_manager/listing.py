@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, or_, select
@@ -13,10 +13,13 @@ from fleetward.server import paging
 from fleetward.server.call import Call
 from fleetward.server.schema import EPOCH, in_tenant, microseconds
 from fleetward.server.ssm import ssm
-from fleetward.server.ssm.errors import InvalidFilterKey
+from fleetward.server.ssm.errors import DoesNotExistException, InvalidFilterKey
+from fleetward.server.ssm.session_manager import table
+from fleetward.server.ssm.session_manager.ending import summary
 from fleetward.server.ssm.session_manager.table import sessions
 
 PAGE = 50
+LATEST = 2**53
 COLUMNS: Mapping[str, ColumnElement[Any]] = {
     "AccessType": sessions.c.access_type,
     "Owner": sessions.c.owner_arn,
@@ -48,6 +51,14 @@ def describe_sessions(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
         lambda row: [microseconds(row.started_at), row.session_id],
     )
     return {"Sessions": [shape(row) for row in rows], **more}
+
+
+def describe(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """One session in full, with how many bytes went to its node and came from it."""
+    row = table.find(call, request["SessionId"])
+    if row is None:
+        raise DoesNotExistException(f"There is no session {request['SessionId']}.")
+    return {**summary(row), "Recorded": bool(row.recording_key)}
 
 
 def shape(row: Row[Any]) -> dict[str, Any]:
@@ -96,16 +107,10 @@ def _moment(key: str, value: str) -> datetime:
 
 
 def _behind(after: Sequence[Any]) -> ColumnElement[bool]:
-    if len(after) != 2 or not isinstance(after[0], int) or not isinstance(after[1], str):
+    if len(after) != 2 or not isinstance(after[0], int) or not 0 <= after[0] < LATEST or not isinstance(after[1], str):
         raise paging.InvalidNextToken("The NextToken is not one that this operation handed out.")
-    started_at = _from_microseconds(after[0])
+    started_at = EPOCH + timedelta(microseconds=after[0])
     return or_(
         sessions.c.started_at < started_at,
         and_(sessions.c.started_at == started_at, sessions.c.session_id < after[1]),
     )
-
-
-def _from_microseconds(value: int) -> datetime:
-    from datetime import timedelta
-
-    return EPOCH + timedelta(microseconds=value)
