@@ -2,12 +2,13 @@
 
 Rooms: `parse` reads a document, `parameters` binds values to it, `references` puts values into text, `plan` says what
 each step will do on one platform, `flow` what happens after a step, `describe` how a document looks from outside,
-`session` what a session is to be.
+`session` what a session is to be, `approval` who approves that somebody gets into nodes.
 The server and the agent run the same code. Documents come in as dicts (or JSON text); YAML is the caller's business.
 """
 
 from __future__ import annotations
 
+from fleetward.protocol.document.approval import ApprovalPolicy, parse_approval
 from fleetward.protocol.document.describe import (
     content_hash,
     execution_seconds,
@@ -41,6 +42,7 @@ from fleetward.protocol.document.session import plan as plan_session
 
 __all__ = [
     "ACTION_PLATFORMS",
+    "ApprovalPolicy",
     "Continue",
     "Decision",
     "Document",
@@ -68,6 +70,7 @@ __all__ = [
     "output_key",
     "parameter_descriptions",
     "parse",
+    "parse_approval",
     "parse_json",
     "parse_session",
     "plan",

@@ -2,13 +2,14 @@
 
 Rooms: `store` tables and one document as everybody sees it, `content` what a text must be, `convert` JSON and YAML,
 `access` from a name to a document, `describe`, `versions`, `listing`, `sharing` and `reviews` the operations,
-`owned_by_aws` the library, `patterns` what values may be. Other capabilities use what is named here.
+`owned_by_aws` the library, `patterns` what values may be, `cedar` what approves access by itself. Other capabilities
+use what is named here.
 """
 
 from __future__ import annotations
 
-from fleetward.server.ssm.documents import describe, listing, reviews, sharing, versions
-from fleetward.server.ssm.documents.access import DEFAULT, LATEST, resolve, resource
+from fleetward.server.ssm.documents import cedar, describe, listing, reviews, sharing, versions
+from fleetward.server.ssm.documents.access import DEFAULT, LATEST, of_type, resolve, resource
 from fleetward.server.ssm.documents.patterns import fits
 from fleetward.server.ssm.documents.store import ResolvedDocument
 
@@ -16,9 +17,11 @@ __all__ = [
     "DEFAULT",
     "LATEST",
     "ResolvedDocument",
+    "cedar",
     "describe",
     "fits",
     "listing",
+    "of_type",
     "resolve",
     "resource",
     "reviews",

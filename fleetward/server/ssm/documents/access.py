@@ -59,6 +59,11 @@ def resolve(
     return store.resolved(call, head, row)
 
 
+def of_type(call: Call, document_type: str) -> list[ResolvedDocument]:
+    """The account's own documents of one type, in their default versions and in order of name."""
+    return [resolve(call, name) for name in call.db.values(store.NAMES_OF_TYPE, **call.here, of_type=document_type)]
+
+
 def refer(call: Call, name_or_arn: str) -> Reference:
     """Whose document a name or ARN means; raises InvalidDocument for anything else, or another region's."""
     if _NAME.fullmatch(name_or_arn):

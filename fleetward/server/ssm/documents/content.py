@@ -34,6 +34,7 @@ SCHEMAS: Mapping[str, frozenset[str]] = {
 WITH_TAGS_OF_THEIR_OWN = frozenset({"CloudFormation", "ConformancePackTemplate"})
 """Types whose YAML has tags such as !Ref; it is kept as it comes and never converted."""
 MAY_BE_TEXT = frozenset({"ApplicationConfiguration", "ChangeCalendar", "ProblemAnalysisTemplate", "QuickSetup"})
+CEDAR = "AutoApprovalPolicy"
 LIST_TYPES = frozenset({"MapList", "StringList"})
 
 _SCHEMA_VERSION = re.compile(r"[0-9]+\.[0-9]+")
@@ -86,6 +87,8 @@ def check(text: str, document_type: str, document_format: str) -> tuple[Source, 
 @lru_cache(maxsize=512)
 def parsed(stored: Source) -> Content:
     """What a text says; raises InvalidDocumentContent or InvalidDocumentSchemaVersion."""
+    if stored.document_type == CEDAR:  # whatever its format is said to be, as in AWS
+        return Content(None, None, "", "", (), ())
     if stored.format == "TEXT" or stored.document_type == "ChangeCalendar":
         return _text(stored)
     if stored.format == "YAML" and stored.document_type in WITH_TAGS_OF_THEIR_OWN:
@@ -172,6 +175,14 @@ def _session(stored: Source, value: Mapping[str, Any]) -> Content:
     return Content(value, None, version, session.description, session.platforms, parameters)
 
 
+def _approval(stored: Source, value: Mapping[str, Any]) -> Content:
+    try:
+        policy = protocol.parse_approval(value)
+    except protocol.DocumentFault as fault:
+        raise InvalidDocumentContent(f"The document cannot be used: {fault.reason}.") from None
+    return Content(value, None, value["schemaVersion"], policy.description, (), ())
+
+
 def _free(stored: Source, value: Mapping[str, Any]) -> Content:
     version = value.get("schemaVersion")
     shown = version if isinstance(version, str) and _SCHEMA_VERSION.fullmatch(version) else ""
@@ -184,6 +195,7 @@ _READERS: Mapping[str, Callable[[Source, Mapping[str, Any]], Content]] = {
     "Automation": _automation,
     "Automation.ChangeTemplate": _automation,
     "Session": _session,
+    "ManualApprovalPolicy": _approval,
 }
 
 

@@ -17,6 +17,8 @@ from fleetward.server.ssm.documents import content
 
 DOCUMENT_LIMIT = 500
 VERSION_LIMIT = 1000
+MANUAL_APPROVAL = "ManualApprovalPolicy"
+APPROVAL_POLICY_LIMIT = 50
 RESERVED_PREFIXES = ("aws", "amazon", "amzn")
 """In any case of letters; AWS's other reserved prefixes begin with one of these."""
 
@@ -75,6 +77,9 @@ _VERSION = (*_of(versions), versions.c.version == bindparam("number"))
 FIND = select(documents).where(*_of(documents))
 HOLD = FIND.with_for_update()
 COUNT = select(func.count()).select_from(documents).where(*in_tenant(documents))
+_OF_TYPE = (*in_tenant(documents), documents.c.document_type == bindparam("of_type"))
+COUNT_OF_TYPE = select(func.count()).select_from(documents).where(*_OF_TYPE)
+NAMES_OF_TYPE = select(documents.c.name).where(*_OF_TYPE).order_by(documents.c.name)
 ADD = insert_or_keep(documents).on_conflict_do_nothing().returning(documents.c.name)  # no row: it is there already
 REMOVE = delete(documents).where(*_of(documents))
 CHANGE = (

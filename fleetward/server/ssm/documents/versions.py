@@ -15,7 +15,7 @@ from fleetward.server.iam import context as keys_of
 from fleetward.server.iam.context import Conditions
 from fleetward.server.schema import in_tenant
 from fleetward.server.ssm import ssm, tags
-from fleetward.server.ssm.documents import access, content, describe, owned_by_aws, reviews, sharing, store
+from fleetward.server.ssm.documents import access, cedar, content, describe, owned_by_aws, reviews, sharing, store
 from fleetward.server.ssm.documents.access import DEFAULT, LATEST, RESOURCE_TYPE, TYPE_KEY, given, resources
 from fleetward.server.ssm.documents.store import key
 from fleetward.server.ssm.errors import (
@@ -25,6 +25,7 @@ from fleetward.server.ssm.errors import (
     DuplicateDocumentContent,
     DuplicateDocumentVersionName,
     InvalidDocument,
+    InvalidDocumentContent,
     InvalidDocumentOperation,
     InvalidDocumentVersion,
 )
@@ -68,6 +69,7 @@ def create_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     if call.db.value(store.COUNT, **call.here) >= store.DOCUMENT_LIMIT:
         raise DocumentLimitExceeded(f"An account can have {store.DOCUMENT_LIMIT} documents in a region; delete one.")
     source, read = content.check(request["Content"], document_type, request.get("DocumentFormat", "JSON"))
+    _check_approval_policy(call, name, document_type, source)
     head = {
         "name": name,
         "document_type": document_type,
@@ -106,6 +108,7 @@ def update_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
             f"Only the latest version, {head.latest_version}, can be updated; leave out DocumentVersion or say {LATEST}"
         )
     source, read = content.check(request["Content"], head.document_type, request.get("DocumentFormat", "JSON"))
+    _check_cedar(name, head.document_type, source)
     latest = _version(call, head, str(head.latest_version))
     if (latest.sha256, latest.format) == (source.sha256, source.format):
         raise DuplicateDocumentContent(f"The content is that of version {latest.version}, which is the latest.")
@@ -229,6 +232,33 @@ def _refuse_packages(request: Mapping[str, Any], document_type: str) -> None:
         raise ValidationException("Attachments are not offered yet: they come with packages (Distributor).")
     if document_type == "Package":
         raise ValidationException("Documents of type Package are not offered yet: they come with Distributor.")
+
+
+def _check_approval_policy(call: Call, name: str, document_type: str, source: content.Source) -> None:
+    """The rules of new documents that say who gets into nodes: their names, how many, and Cedar's."""
+    if document_type == content.CEDAR and name not in cedar.NAMES:
+        raise ValidationException(f"A document of type {document_type} is named {' or '.join(cedar.NAMES)}.")
+    if document_type != content.CEDAR and name in cedar.NAMES:
+        raise ValidationException(f"A document named {name} is of type {content.CEDAR}.")
+    if document_type == store.MANUAL_APPROVAL and _too_many(call):
+        raise DocumentLimitExceeded(
+            f"An account can have {store.APPROVAL_POLICY_LIMIT} manual approval policies in a region; delete one."
+        )
+    _check_cedar(name, document_type, source)
+
+
+def _too_many(call: Call) -> bool:
+    found: int = call.db.value(store.COUNT_OF_TYPE, **call.here, of_type=store.MANUAL_APPROVAL)
+    return found >= store.APPROVAL_POLICY_LIMIT
+
+
+def _check_cedar(name: str, document_type: str, source: content.Source) -> None:
+    if document_type != content.CEDAR:
+        return
+    try:
+        cedar.check(source.text, name)
+    except protocol.DocumentFault as fault:
+        raise InvalidDocumentContent(f"The document cannot be used: {fault.reason}.") from None
 
 
 def _labels(request: Mapping[str, Any]) -> dict[str, str]:
