@@ -124,6 +124,8 @@ ASYNC_ALLOWED: dict[str, str] = {
     "fleetward/testing/": "drives the others",
     "fleetward/cli/join.py": "calls the agent's joining",
     "fleetward/cli/leave.py": "calls the agent's leaving",
+    "fleetward/cli/sessions.py": "runs what the client does",
+    "fleetward/cli/tunnel.py": "waits for tunnels",
 }
 
 BAD_NAMES = {"utils", "util", "common", "misc", "base", "manager", "managers", "helpers"}

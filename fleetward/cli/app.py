@@ -7,7 +7,24 @@ import sys
 import typer
 
 from fleetward import __version__
-from fleetward.cli import agent, audit, ca, command, demo, doctor, init, join, keys, leave, node, region, server, signin
+from fleetward.cli import (
+    agent,
+    audit,
+    ca,
+    command,
+    demo,
+    doctor,
+    init,
+    join,
+    keys,
+    leave,
+    node,
+    region,
+    server,
+    session,
+    signin,
+    tunnel,
+)
 from fleetward.cli.login import commands as login
 
 program = typer.Typer(
@@ -28,6 +45,9 @@ program.command("demo")(demo.demo)
 program.command("doctor")(doctor.doctor)
 program.command("halt")(command.halt)
 program.command("resume")(command.resume)
+program.command("tunnel")(tunnel.tunnel)
+program.command("ssh-proxy")(tunnel.ssh_proxy)
+program.add_typer(session.program, name="session")
 program.add_typer(command.program, name="command")
 program.add_typer(node.program, name="node")
 program.add_typer(ca.program, name="ca")

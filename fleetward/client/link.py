@@ -53,10 +53,12 @@ class Link(WSListener):
         assert self._transport is not None
         self._transport.send(WSMsgType.TEXT, text.encode())
 
-    def send(self, message: bytes) -> None:
-        """Send a binary message."""
+    def send(self, messages: list[bytes]) -> None:
+        """Send binary messages; on a connection that is closing they are lost, as it is."""
         assert self._transport is not None
-        self._transport.send(WSMsgType.BINARY, message)
+        if messages and not self._transport.underlying_transport.is_closing():
+            for message in messages:
+                self._transport.send(WSMsgType.BINARY, message)
 
     def hold(self) -> None:
         """Read no more for now, so that the other end comes to wait."""

@@ -19,36 +19,34 @@ FULL_BYTES = 1024 * 1024
 
 
 class Raw:
-    """Takes a terminal's input byte by byte, as long as the context lasts; does nothing where there is no terminal.
-
-    The former state comes back at the end, also after SIGTERM or SIGHUP and whatever is raised; a process that was
-    stopped and goes on is raw again.
-    """
+    """Takes a terminal's input byte by byte from `begin` to `restore`; does nothing where there is no terminal."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._former: list[Any] | None = None
 
-    def __enter__(self) -> Self:
-        if os.isatty(self._fd):
+    def begin(self) -> None:
+        """Make it raw, and remember how it was."""
+        if self._former is None and os.isatty(self._fd):
             import termios
 
             self._former = termios.tcgetattr(self._fd)
             self.resume()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._former is not None:
-            import termios
-
-            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._former)
 
     def resume(self) -> None:
-        """Make it raw (again)."""
+        """Make it raw again, after the process was stopped and goes on."""
         if self._former is not None:
             import tty
 
             tty.setraw(self._fd)
+
+    def restore(self) -> None:
+        """Make it what it was."""
+        if self._former is not None:
+            import termios
+
+            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._former)
+            self._former = None
 
 
 def size(fd: int) -> tuple[int, int]:
@@ -216,13 +214,19 @@ class Signals:
     """What the system tells a program at a terminal, as calls; POSIX only, elsewhere nothing comes."""
 
     def __init__(
-        self, *, resized: Callable[[], None], continued: Callable[[], None], ended: Callable[[], None]
+        self,
+        *,
+        interrupted: Callable[[], None],
+        ended: Callable[[], None],
+        resized: Callable[[], None] = lambda: None,
+        continued: Callable[[], None] = lambda: None,
     ) -> None:
         self._handlers: dict[int, Callable[[], None]] = {}
         if sys.platform != "win32":
             self._handlers = {
                 signal.SIGWINCH: resized,
                 signal.SIGCONT: continued,
+                signal.SIGINT: interrupted,
                 signal.SIGTERM: ended,
                 signal.SIGHUP: ended,
             }

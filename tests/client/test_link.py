@@ -86,7 +86,7 @@ def test_messages_pass_whole_and_in_parts() -> None:
         async with peer() as (url, _):
             kept = Kept()
             link = await opened(url, kept)
-            link.send(b"x" * 300_000)
+            link.send([b"x" * 300_000])
             await _until(kept.came)
             link.send_text("parts")
             await _until(kept.came)

@@ -27,26 +27,26 @@ def tty() -> Iterator[tuple[int, int]]:
     os.close(slave)
 
 
-def test_a_terminal_is_raw_for_a_while_and_restored_whatever_happens(tty: tuple[int, int]) -> None:
+def test_a_terminal_is_raw_for_a_while_and_restored(tty: tuple[int, int]) -> None:
     _, slave = tty
     before = termios.tcgetattr(slave)
-
-    def use() -> None:
-        with Raw(slave) as raw:
-            assert not termios.tcgetattr(slave)[3] & (termios.ECHO | termios.ICANON | termios.ISIG)
-            termios.tcsetattr(slave, termios.TCSANOW, before)
-            raw.resume()
-            assert not termios.tcgetattr(slave)[3] & termios.ECHO
-            raise ValueError
-
-    with pytest.raises(ValueError):
-        use()
+    raw = Raw(slave)
+    raw.begin()
+    assert not termios.tcgetattr(slave)[3] & (termios.ECHO | termios.ICANON | termios.ISIG)
+    termios.tcsetattr(slave, termios.TCSANOW, before)
+    raw.resume()
+    assert not termios.tcgetattr(slave)[3] & termios.ECHO
+    raw.restore()
+    assert termios.tcgetattr(slave) == before
+    raw.resume()
     assert termios.tcgetattr(slave) == before
 
 
 def test_what_is_no_terminal_stays_as_it_is(tmp_path: Path) -> None:
-    with (tmp_path / "file").open("wb") as file, Raw(file.fileno()) as raw:
-        raw.resume()
+    with (tmp_path / "file").open("wb") as file:
+        raw = Raw(file.fileno())
+        raw.begin()
+        raw.restore()
         assert terminal.size(file.fileno()) == (300, 100)
 
 
@@ -62,18 +62,19 @@ def test_input_comes_as_it_is_typed_and_waits_while_held(tty: tuple[int, int]) -
         master, slave = tty
         typed: asyncio.Queue[bytes] = asyncio.Queue()
         ended = asyncio.Event()
-        with Raw(slave):
-            source = Input(slave, typed.put_nowait, ended.set)
-            source.start()
-            os.write(master, b"a\x03\x1a")
-            assert await asyncio.wait_for(typed.get(), 5) == b"a\x03\x1a"
-            source.hold()
-            os.write(master, b"b")
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(typed.get(), 0.1)
-            source.start()
-            assert await asyncio.wait_for(typed.get(), 5) == b"b"
-            source.close()
+        raw = Raw(slave)
+        raw.begin()
+        source = Input(slave, typed.put_nowait, ended.set)
+        source.start()
+        os.write(master, b"a\x03\x1a")
+        assert await asyncio.wait_for(typed.get(), 5) == b"a\x03\x1a"
+        source.hold()
+        os.write(master, b"b")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(typed.get(), 0.1)
+        source.start()
+        assert await asyncio.wait_for(typed.get(), 5) == b"b"
+        source.close()
 
     asyncio.run(play())
 
@@ -149,9 +150,9 @@ def test_a_terminals_own_mode_is_left_to_who_shares_it(tty: tuple[int, int]) -> 
 
 def test_signals_come_as_calls_as_long_as_they_are_wanted() -> None:
     async def play() -> None:
-        came = {name: asyncio.Event() for name in ("resized", "continued", "ended")}
+        came = {name: asyncio.Event() for name in ("resized", "continued", "interrupted", "ended")}
         with Signals(**{name: event.set for name, event in came.items()}):
-            for number in (signal.SIGWINCH, signal.SIGCONT, signal.SIGTERM):
+            for number in (signal.SIGWINCH, signal.SIGCONT, signal.SIGINT, signal.SIGTERM):
                 os.kill(os.getpid(), number)
             for event in came.values():
                 await asyncio.wait_for(event.wait(), 5)
