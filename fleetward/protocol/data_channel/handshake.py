@@ -57,6 +57,7 @@ class Terms:
             raise LocalProtocolError(f"a window may have {MOST_WINDOW_BYTES} bytes, not {self.window_bytes}")
 
     def members(self) -> dict[str, int]:
+        """The `Fleetward` member that offers or answers them."""
         return {"FrameBytes": self.frame_bytes, "WindowBytes": self.window_bytes}
 
     def agreed(self, offer: object) -> Terms | None:

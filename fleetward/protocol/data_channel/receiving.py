@@ -49,9 +49,11 @@ class Receiving:
         return len(self._kept) < MOST_KEPT_FRAMES // 2 and self._kept_bytes < MOST_KEPT_BYTES // 2
 
     def use(self, terms: Terms) -> None:
+        """The peer is our own: one acknowledgement tells it of many frames."""
         self._terms = terms
 
     def hold(self) -> None:
+        """Deliver nothing until `release`."""
         self._is_held = True
 
     def release(self, now: float) -> list[Frame]:

@@ -17,6 +17,7 @@ acknowledgement. Source: agent protocol reference, sections 11.7 and 12.1.
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections import deque
 from collections.abc import Callable
@@ -39,18 +40,21 @@ _QUEUE_BYTES = 64 * 1024
 _MOST_DOUBTFUL = 10_000
 _HELD_BACK_BY_OFFICIAL_CLIENT = 10_000
 
+_LOOK_EVERY = 0.1
+"""Seconds between looks at what is late; no frame is late sooner."""
 _LONGEST_WAIT = 1.0
-_SHORTEST_WAIT = 0.1
-"""Official ends look every 100 ms what is late."""
+_LONGEST_WAIT_FOR_OUR_OWN = 30.0
+"""Our own end is silent while its reader is on hold, and frames are large."""
 
 
 class RetransmissionTimer:
     """How many seconds an acknowledgement may take; learns from those that came."""
 
-    __slots__ = ("_round_trip", "_variation", "seconds")
+    __slots__ = ("_round_trip", "_variation", "longest", "seconds")
 
     def __init__(self) -> None:
         self.seconds = 0.2
+        self.longest = _LONGEST_WAIT
         self._round_trip = 0.1
         self._variation = 0.0
 
@@ -58,13 +62,14 @@ class RetransmissionTimer:
         """An acknowledgement took so long."""
         self._variation += (abs(self._round_trip - seconds) - self._variation) / 4
         self._round_trip += (seconds - self._round_trip) / 8
-        self.seconds = min(self._round_trip + max(0.01, 4 * self._variation), _LONGEST_WAIT)
+        self.seconds = min(self._round_trip + max(0.01, 4 * self._variation), self.longest)
 
 
 @dataclass(slots=True)
 class _Sent:
     data: bytes
     at: float
+    repeats: int = 0
 
 
 class Sending:
@@ -88,24 +93,31 @@ class Sending:
         self._acknowledged_after_doubt = 0
         self._everything_is_due = False
         self._timer = RetransmissionTimer()
+        self._looked_at = -math.inf
+        self._progress_at = -math.inf
 
     @property
     def room(self) -> int:
+        """How many bytes may be queued before producers should wait."""
         limit = _QUEUE_BYTES if self._terms is None else max(self._terms.window_bytes // 8, self._terms.frame_bytes)
         return max(limit - self._queued_bytes, 0)
 
     @property
     def is_drained(self) -> bool:
+        """Whether nothing is queued, in flight or doubtful."""
         return not (self._queue or self._in_flight or self._doubtful)
 
     def use(self, terms: Terms) -> None:
+        """The peer is our own and takes larger frames."""
         self._terms = terms
+        self._timer.longest = _LONGEST_WAIT_FOR_OUR_OWN
 
     def seal_with(self, seal: Callable[[int, bytes], bytes]) -> None:
         """From now on every payload goes through `seal`, which is given its type as well."""
         self._seal = seal
 
     def send(self, payload_type: int, payload: bytes) -> None:
+        """Queue a payload; streams of bytes are cut as need be, all else travels whole."""
         if not payload:
             raise LocalProtocolError("an empty payload cannot be sent: official readers refuse it")
         if payload_type not in _STREAMS and len(payload) > LONGEST_WHOLE_PAYLOAD_BYTES:
@@ -124,7 +136,8 @@ class Sending:
         """When the oldest frame is late, if none is acknowledged until then."""
         if self._everything_is_due:
             return 0.0
-        return min((sent.at + self._wait for sent in self._oldest()), default=None)
+        late_at = min((self._late_at(sent) for sent in self._oldest()), default=None)
+        return None if late_at is None else max(late_at, self._looked_at + _LOOK_EVERY)
 
     def reconnected(self) -> None:
         """What was sent may be lost: it goes out again with the next `outgoing`, oldest first."""
@@ -155,6 +168,7 @@ class Sending:
                 self._forget(latest)
         if latest is not None:
             self._timer.observe(now - latest.at)
+            self._progress_at = now
 
     def _check(self, number: int) -> None:
         if not 0 <= number < self._next:
@@ -170,9 +184,11 @@ class Sending:
                 self._forget(sent)
             self._doubtful.clear()
 
-    @property
-    def _wait(self) -> float:
-        return max(self._timer.seconds, _SHORTEST_WAIT)
+    def _late_at(self, sent: _Sent) -> float:
+        wait = max(self._timer.seconds, _LOOK_EVERY)
+        if self._terms is None:
+            return sent.at + wait
+        return max(sent.at, self._progress_at) + min(wait * 2 ** min(sent.repeats, 10), self._timer.longest)
 
     def _oldest(self) -> list[_Sent]:
         return [next(iter(frames.values())) for frames in (self._doubtful, self._in_flight) if frames]
@@ -181,10 +197,15 @@ class Sending:
         if self._everything_is_due:
             self._everything_is_due = False
             late = list(self._doubtful.values())
+            for sent in late:
+                sent.repeats = -1
+        elif now < self._looked_at + _LOOK_EVERY:
+            return []
         else:
-            late = [sent for sent in self._oldest() if now >= sent.at + self._wait]
+            late = [sent for sent in self._oldest() if now >= self._late_at(sent)]
         for sent in late:
-            sent.at = now
+            self._looked_at = sent.at = now
+            sent.repeats += 1
         return [sent.data for sent in late]
 
     def _window_is_open(self) -> bool:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,9 +28,11 @@ from fleetward.protocol.data_channel.handshake import (
     Step,
     Terms,
 )
-from fleetward.protocol.data_channel.stream import Side
+from fleetward.protocol.data_channel.stream import Side, Stream
 from fleetward.protocol.errors import LocalProtocolError
+from fleetward.protocol.frame import decode
 
+GOLDEN = Path(__file__).parents[2] / "golden" / "data_channel"
 DATA_KEY = bytes(range(64))
 ENCRYPTED_KEY = b"what KMS made of it"
 PROPERTIES = {"portNumber": "22", "type": "LocalPortForwarding"}
@@ -279,6 +284,47 @@ def test_action_we_do_not_take_is_answered_before_we_fail(action: dict[str, Any]
     [response, failed] = client.receive(5, official_request(action))
     assert sent(response)["ProcessedClientActions"][0]["ActionStatus"] == status
     assert sent(response)["Errors"] == [failed.reason]
+
+
+# One golden file per message: what it is made of as JSON, dashes, then its payload type, its JSON, its frame in hex.
+# Keys and challenges differ with every session, so that messages with them are not among these.
+MESSAGES: dict[str, tuple[Side, Callable[[Any], Step]]] = {
+    "handshake_request": (Side.AGENT, lambda given: agent_half(**given).start(0.0)[0]),
+    "handshake_response": (Side.CLIENT, lambda given: client_half().receive(5, json.dumps(given).encode())[0]),
+    "handshake_refusal": (Side.CLIENT, lambda given: client_half().receive(5, json.dumps(given).encode())[0]),
+    "handshake_complete": (Side.AGENT, lambda given: completion(**given)),
+}
+
+
+def completion(seconds: float, customer_message: str) -> Step:
+    agent = agent_half(customer_message=customer_message)
+    agent.start(0.0)
+    return agent.receive(6, official_response(), seconds)[0]
+
+
+def rendered(side: Side, step: Step) -> str:
+    assert isinstance(step, Send)
+    stream = Stream(side, clock_ms=lambda: 1_795_377_882_388, new_id=lambda: uuid.UUID(int=1))
+    stream.send(step.payload_type, step.payload)
+    [data] = stream.outgoing(0.0)
+    lines = [data[start : start + 32].hex(" ", -4) for start in range(0, len(data), 32)]
+    return f"{decode(data).payload_type}\n{step.payload.decode()}\n\n" + "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_message_on_the_wire_is_the_recorded_one(name: str) -> None:
+    path = GOLDEN / f"{name}.txt"
+    given, expected = path.read_text().split("\n----\n")
+    side, make = MESSAGES[name]
+    seen = rendered(side, make(json.loads(given)))
+    if os.environ.get("GOLDEN") == "rewrite":
+        path.write_text(f"{given}\n----\n{seen}")
+    else:
+        assert seen == expected
+
+
+def test_every_golden_message_is_tested() -> None:
+    assert {path.stem for path in GOLDEN.glob("handshake_*.txt")} == set(MESSAGES)
 
 
 # -- time and nonsense -------------------------------------------------------------------------------------------------

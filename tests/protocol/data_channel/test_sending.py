@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterator
 
@@ -77,6 +78,45 @@ def test_repeats_are_no_more_often_than_official_ends_look() -> None:
         sender.acknowledged(number, turn + 0.0001)
     fill(sender, 1, 1000.0)
     assert sender.due_at() == pytest.approx(1000.1)
+
+
+def test_slow_link_is_not_filled_with_repeats() -> None:
+    sender = sending()
+    sender.send(1, bytes(1000 * 1024))
+    sender.outgoing(0.0)
+    repeated = 0
+    for number in range(1000):
+        now = 2.0 + number * 0.005
+        sender.acknowledged(number, now)
+        repeated += len(sender.outgoing(now))
+    assert 0 < repeated <= 51
+
+
+def test_our_own_end_is_given_time_while_it_makes_progress() -> None:
+    sender = sending(Terms(frame_bytes=1024))
+    sender.send(1, bytes(1000 * 1024))
+    sender.outgoing(0.0)
+    repeated = 0
+    for number in range(0, 1000, 50):
+        now = 2.0 + number * 0.005
+        sender.acknowledged_up_to(number, now)
+        repeated += len(sender.outgoing(now))
+    assert repeated <= 1
+
+
+def test_our_own_end_on_hold_is_asked_ever_less_often() -> None:
+    sender = sending(Terms())
+    fill(sender, 1)
+    times = []
+    while len(times) < 12:
+        times.append(sender.due_at())
+        assert numbers(sender.outgoing(times[-1])) == [0]
+    waits = [after - before for before, after in itertools.pairwise(times)]
+    assert waits[:3] == pytest.approx([0.4, 0.8, 1.6])
+    assert waits[-1] == pytest.approx(30)
+    sender.reconnected()
+    assert numbers(sender.outgoing(times[-1])) == [0]
+    assert sender.due_at() == pytest.approx(times[-1] + 0.2)
 
 
 def test_repeat_is_the_same_message() -> None:

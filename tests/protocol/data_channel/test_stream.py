@@ -274,6 +274,8 @@ PAYLOADS = {
     "flag": (Side.CLIENT, PayloadType.FLAG),
     "standard_error": (Side.AGENT, PayloadType.STANDARD_ERROR),
     "exit_code": (Side.AGENT, PayloadType.EXIT_CODE),
+    "encryption_challenge_request": (Side.AGENT, PayloadType.ENCRYPTION_CHALLENGE_REQUEST),
+    "encryption_challenge_response": (Side.CLIENT, PayloadType.ENCRYPTION_CHALLENGE_RESPONSE),
 }
 FRAMES: dict[str, Callable[[Any], bytes]] = {
     "acknowledge": lambda given: acknowledged(given, None),
@@ -319,6 +321,11 @@ def test_frame_on_the_wire_is_the_recorded_one(name: str) -> None:
         path.write_text(f"{given}\n----\n{seen}")
     else:
         assert seen == expected
+
+
+def test_every_golden_frame_is_tested() -> None:
+    of_other_tests = ("open_", "handshake_")
+    assert {path.stem for path in GOLDEN.glob("*.txt") if not path.stem.startswith(of_other_tests)} == set(FRAMES)
 
 
 # -- pauses, ends, holds -----------------------------------------------------------------------------------------------
