@@ -31,7 +31,7 @@ from fleetward.server.ports import Clock
 from fleetward.server.service import BATCH, Entry, Runner
 from fleetward.server.ssm.session_manager import ends, grants
 from fleetward.server.ssm.session_manager.ends import End, Joined, Traffic
-from fleetward.server.ssm.session_manager.table import Key, token_identity
+from fleetward.server.ssm.session_manager.table import Key, key_of, token_identity
 
 log = logging.getLogger("fleetward.sessions")
 
@@ -155,7 +155,8 @@ class DataChannels:
 
     async def _owner(self, row: Any) -> Caller | None:
         try:
-            token = "" if row.session_token is None else self.keys.open(row.session_token, token_identity(row)).decode()
+            sealed, identity = row.session_token, token_identity(key_of(row))
+            token = "" if sealed is None else self.keys.open(sealed, identity).decode()
         except KeyFault:
             return None
         return await self._holder(row.access_key_id, token, row.region, self.clock.now())

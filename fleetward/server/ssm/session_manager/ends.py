@@ -128,11 +128,12 @@ def tenant_of(keys: KeyRing, token: str, session_id: str) -> Key | None:
     return Key(account, region, session_id)
 
 
-def _own_session(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:
-    return (Resource(call.arn(f"session/{request['SessionId']}")),)
+def _itself(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:
+    """A node's end is the node itself, as its keys allow no more; whether the session is its own is looked at after."""
+    return (Resource(call.arn(f"managed-instance/{call.caller.node_id}")),)
 
 
-@ssmmessages.operation("CreateDataChannel", resources=_own_session, audience="node")
+@ssmmessages.operation("CreateDataChannel", resources=_itself, audience="node")
 def create_data_channel(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """A token that opens the node's end of one of its sessions, once."""
     row = _of_node(call, request["SessionId"])
@@ -142,7 +143,7 @@ def create_data_channel(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     return {"TokenValue": token, "MessageSchemaVersion": request.get("MessageSchemaVersion", "1.0")}
 
 
-@ssmmessages.operation("OpenDataChannel", resources=_own_session, audience="node", reads=True)
+@ssmmessages.operation("OpenDataChannel", resources=_itself, audience="node", reads=True)
 def open_data_channel(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Whether the node may open its end; the edge asks before it answers the upgrade."""
     _of_node(call, request["SessionId"])

@@ -96,12 +96,12 @@ ACTIVE_OF_NODE = select(sessions.c.session_id).where(
 )
 
 
-def token_identity(row: Any) -> str:
-    """What the sealed session token of a row belongs to."""
-    return f"session-grant/{row.account_id}/{row.region}/{row.session_id}"
+def token_identity(key: Key) -> str:
+    """What the sealed session token of a session's owner belongs to."""
+    return f"session-grant/{key.account}/{key.region}/{key.session_id}"
 
 
-SEALED = (SealedColumn(sessions, "session_token", token_identity),)
+SEALED = (SealedColumn(sessions, "session_token", lambda row: token_identity(key_of(row))),)
 
 
 class Key(NamedTuple):
