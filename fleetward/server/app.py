@@ -17,6 +17,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -304,6 +305,7 @@ class Application:
         for address in self.settings.listen:
             sockets.append((listen(address), self._tls))
         self.addresses = [_url("https", each) for each, _ in sockets]
+        self.runner.settings = replace(self.settings, public_url=self._public_url())  # now that the port is known
         if self.settings.http:
             host, _ = split_address(self.settings.http)
             if host not in ("127.0.0.1", "::1", "localhost"):
