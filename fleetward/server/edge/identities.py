@@ -57,11 +57,14 @@ class Identity:
 class Identities:
     """Looks identities up, with a memory of a second; knows which credentials are revoked and which regions served."""
 
-    def __init__(self, run: Run, keys: KeyRing, settings: Settings, signing_keys: Entry) -> None:
+    def __init__(
+        self, run: Run, keys: KeyRing, settings: Settings, signing_keys: Entry, access_lives: Entry | None = None
+    ) -> None:
         self._run = run
         self._keys = keys
         self._settings = settings
         self._signing_keys = signing_keys
+        self._access_lives = access_lives
         self.regions = settings.region
         self._remembered: dict[tuple[Any, ...], tuple[datetime, Any]] = {}
         self._known: dict[tuple[str, str, str], tuple[datetime, Identity, TemporaryCredentials | None]] = {}
@@ -208,6 +211,10 @@ class Identities:
         )
         if "sign_in" in sealed and not await self._lookup(SIGN_IN_LIVES, region, (account, sealed["sign_in"]), now):
             raise ExpiredTokenException("The sign-in that this security token was given for has ended")
+        if "access_request" in sealed:
+            asked = (account, sealed["access_request"])
+            if self._access_lives is None or not await self._lookup(self._access_lives, region, asked, now):
+                raise ExpiredTokenException("The access that this security token was given for has ended")
         if credentials.kind == "root":
             return replace(base, context=_session_keys(base, sealed, now))
         if credentials.kind == "node":
@@ -291,8 +298,13 @@ def _session_keys(
     for key, name in (("aws:SourceIdentity", "source_identity"), ("aws:FederatedProvider", "provider")):
         if sealed.get(name):
             keys[key] = sealed[name]
-    if "sign_in" in sealed:
-        keys[issue.SIGN_IN] = sealed["sign_in"]
+    for key, name in (
+        (issue.SIGN_IN, "sign_in"),
+        (issue.ORIGIN, "origin"),
+        (issue.ACCESS_REQUEST, "access_request"),
+    ):
+        if name in sealed:
+            keys[key] = sealed[name]
     if "transitive" in sealed:
         keys["fleetward:TransitiveTagKeys"] = orjson.loads(sealed["transitive"])
     return keys

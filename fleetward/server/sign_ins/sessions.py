@@ -303,7 +303,8 @@ def _keys_of_role(call: Call, row: Row[Any], lifetime: timedelta) -> tuple[str, 
     subject = orjson.loads(row.subject)
     role = role_of(call, subject, row.name)
     arn = oidc_providers.arn_of(role.account, subject["url"])
-    session = issue.Session(more={"provider": arn, "sign_in": row.sign_in_id})
+    origin = web_identity.origin(arn, subject["claims"])
+    session = issue.Session(more={"provider": arn, "sign_in": row.sign_in_id, "origin": origin})
     wanted = {"RoleSessionName": row.name, "DurationSeconds": max(1, int(lifetime.total_seconds()))}
     made = roles.begun(call, wanted, role, session)
     return made["AssumedRoleUser"]["Arn"], made["Credentials"]

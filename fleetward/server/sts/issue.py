@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from fleetward.server.call import Call
+from fleetward.server.call import Call, Caller
 from fleetward.server.errors import AwsError, ValidationException
 from fleetward.server.iam import evaluate, mfa, principals
 from fleetward.server.keys import TemporaryCredentials, new_access_key_id, new_secret_access_key
@@ -22,6 +22,16 @@ PACKED_LIMIT = 6000
 
 SIGN_IN = "fleetward:SignIn"
 """In a caller's context: the sign-in that its keys were given for; those of roles it assumes end with it too."""
+
+ORIGIN = "fleetward:Origin"
+"""In a caller's context: who stands at the beginning of a chain of sessions, whatever their names are."""
+ACCESS_REQUEST = "fleetward:AccessRequest"
+"""In a caller's context: the access request that its keys were given for."""
+
+
+def origin(caller: Caller) -> str:
+    """Who somebody is, even under the name of a session of a role that he assumed: a unique id, or who vouched."""
+    return str(caller.context.get(ORIGIN) or caller.user_id or caller.arn)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ def get_federation_token(call: Call, request: Mapping[str, Any]) -> dict[str, An
     name = request["Name"]
     session = issue.requested(call, request)
     creator = "" if call.caller.kind == "root" else call.caller.user_id
-    more = {"user_id": f"{call.account}:{name}", "creator": creator}
+    more = {"user_id": f"{call.account}:{name}", "creator": creator, "origin": issue.origin(call.caller)}
     sealed = issue.Session(session.policy, session.policy_arns, session.tags, more=more)
     arn = _guest_arn(call, name)
     credentials = issue.issue(call, arn, "federated", _lifetime(call, request), sealed)

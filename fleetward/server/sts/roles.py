@@ -120,7 +120,7 @@ def assume_role(call: Call, request: Mapping[str, Any]) -> dict[str, Any] | AwsE
 
 
 def _inherited(call: Call, session: issue.Session, request: Mapping[str, Any]) -> issue.Session:
-    """The session with the tags and the source identity that the caller's own hands on."""
+    """The session with what the caller's own hands on: tags, source identity, and who began it all."""
     own = call.caller.context
     handed_on = {key: str(own.get(f"aws:PrincipalTag/{key}", "")) for key in own.get(HANDED_ON, ())}
     folded = {key.lower() for key in handed_on}
@@ -130,7 +130,7 @@ def _inherited(call: Call, session: issue.Session, request: Mapping[str, Any]) -
     identity = request.get("SourceIdentity", earlier)
     if earlier and identity != earlier:
         raise AccessDeniedException("The source identity that an earlier session set cannot be changed.")
-    more = {"source_identity": identity} if identity else {}
+    more = {"origin": issue.origin(call.caller), **({"source_identity": identity} if identity else {})}
     if issue.SIGN_IN in own:
         more["sign_in"] = str(own[issue.SIGN_IN])
     return replace(

@@ -114,6 +114,11 @@ def _key_set_url(document: bytes, provider: Row[Any]) -> str:
     return url
 
 
+def origin(provider_arn: str, claims: Mapping[str, Any]) -> str:
+    """Who a token's bearer is, whichever role he takes."""
+    return f"{provider_arn}:{claims.get('sub', '')}"
+
+
 def audience_of(token: WebToken, provider: Row[Any]) -> str:
     """The audience that counts: the authorized party where there is one, as AWS has it, else the token's own."""
     for audience in [token.text("azp"), *token.audiences]:
@@ -163,5 +168,6 @@ def _begun(
 ) -> dict[str, Any]:
     session = issue.requested(call, request)
     arn = oidc_providers.arn_of(provider.account_id, provider.url)
-    made = roles.begun(call, request, role, replace(session, more={"provider": arn}))
+    more = {"provider": arn, "origin": origin(arn, token.claims)}
+    made = roles.begun(call, request, role, replace(session, more=more))
     return {**made, "SubjectFromWebIdentityToken": token.text("sub"), "Provider": arn, "Audience": audience}
