@@ -129,6 +129,12 @@ def connected(call: Call, node_ids: Sequence[str]) -> set[str]:
     return found
 
 
+def agent_version(call: Call, node_id: str) -> str:
+    """What the agent on the node's newest connection called itself; empty for a node that never had one."""
+    row = call.db.first(CURRENT, **call.here, nodes=[node_id])
+    return "" if row is None else str(row.agent_version)
+
+
 def forget(call: Call, node_id: str) -> None:
     """The node is deregistered: no connection of it counts any more."""
     call.db.run(FORGET_NODE, {**call.here, "node": node_id})

@@ -18,12 +18,13 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from picows import WSCloseCode
 
 from fleetward.protocol.frame import HEADER_BYTES, PayloadType
 from fleetward.server.call import Caller, Context, service_context
+from fleetward.server.edge.acknowledged import Acknowledged
 from fleetward.server.edge.recorder import Recorder, Recorders
 from fleetward.server.edge.session_end import SessionEnd, note
 from fleetward.server.keys import KeyFault, KeyRing
@@ -32,6 +33,9 @@ from fleetward.server.service import BATCH, Entry, Runner
 from fleetward.server.ssm.session_manager import ends, grants
 from fleetward.server.ssm.session_manager.ends import End, Joined, Traffic
 from fleetward.server.ssm.session_manager.table import Key, key_of, token_identity
+
+if TYPE_CHECKING:
+    from fleetward.server.edge.peers import Peers
 
 log = logging.getLogger("fleetward.sessions")
 
@@ -48,13 +52,16 @@ WAITS_FOR_AN_END = 1024 * 1024
 """So many bytes wait for an end that is away; then the other one is held back."""
 ACKNOWLEDGEMENTS_KEPT = 256
 """A client's last acknowledgements, given again to a node that comes back: an official client never repeats one."""
+LAST_WORDS_SECONDS = 1.0
+"""How long the server of the node's end has to say to a client elsewhere, after the last output, that all is over."""
 COUNT_EVERY_SECONDS = 10
+"""How often at most traffic is written down; what comes after a longer silence is at once, as it ends one."""
 AT_ONCE = 500
 _OF_SERVER = b"agent_session_state"
 _ACKNOWLEDGE = b"acknowledge"
 _TYPE_AT = 4
 _PAYLOAD_TYPE = slice(112, 116)
-_OUTPUT = int(PayloadType.OUTPUT).to_bytes(4, "big")
+_COUNTED = frozenset(int(kind).to_bytes(4, "big") for kind in (PayloadType.OUTPUT, PayloadType.STANDARD_ERROR))
 
 Holder = Callable[[str, str, str, datetime], Awaitable[Caller | None]]
 Run = Callable[[Entry, Context, Any], Awaitable[Any]]
@@ -79,6 +86,7 @@ class DataChannels:
         self.keys = keys
         self.clock = clock
         self.recorders = recorders
+        self.peers: Peers | None = None
         self.plain = runner.settings.websockets != "picows"
         self._run = run
         self._holder = holder
@@ -120,10 +128,11 @@ class DataChannels:
         """Something about these sessions changed: look at those that have an end here."""
         woken = [session for topic in topics if (session := self._sessions.get(topic)) is not None]
         if woken:
-            self._look_soon(woken)
+            self.look_soon(woken)
 
-    def _look_soon(self, sessions: Sequence[Session]) -> None:
-        task = asyncio.ensure_future(self._look(sessions, check=False))
+    def look_soon(self, sessions: Sequence[Session]) -> None:
+        """Ask the store how sessions stand."""
+        task = asyncio.ensure_future(self._look_at(sessions))
         self._looks.add(task)
         task.add_done_callback(self._looks.discard)
 
@@ -133,6 +142,12 @@ class DataChannels:
         now = self.clock.now()
         for session in tuple(self._sessions.values()):
             session.second(now)
+
+    async def _look_at(self, sessions: Sequence[Session]) -> None:
+        try:
+            await self._look(sessions, check=False)
+        except Exception:  # every_second looks again
+            log.exception("sessions that changed were not looked at")
 
     async def _look(self, sessions: Sequence[Session], *, check: bool) -> None:
         tenants: dict[tuple[str, str], list[Session]] = {}
@@ -146,7 +161,8 @@ class DataChannels:
                 for session in some:
                     session.stands(rows.get(session.key.session_id))
                 if check:
-                    await self._check(context, [row for row in rows.values() if row.ended_at is None])
+                    owned = {session.key.session_id for session in some if not session.is_linked}
+                    await self._check(context, [rows[id_] for id_ in owned & rows.keys() if rows[id_].ended_at is None])
 
     async def _check(self, context: Context, rows: Sequence[Any]) -> None:
         held = [grants.Held(row, await self._owner(row)) for row in rows]
@@ -181,6 +197,7 @@ class Session:
         self._waiting: dict[End, deque[bytes]] = {End.NODE: deque(), End.CLIENT: deque()}
         self._waiting_bytes = {End.NODE: 0, End.CLIENT: 0}
         self._acknowledgements: deque[bytes] = deque(maxlen=ACKNOWLEDGEMENTS_KEPT)
+        self._acknowledged: Acknowledged | None = None
         self._recorder: Recorder | None = None
         self._meter = Meter()
         self._is_over = False
@@ -192,6 +209,8 @@ class Session:
         self._ends[which] = end
         if before is not None:
             before.close(WSCloseCode.OK)
+        if not joined.repeats_well and self._acknowledged is None:
+            self._acknowledged = Acknowledged()
         if joined.recorded and self._recorder is None:
             self._recorder = self._channels.recorders.open(joined)
         if which is End.NODE:
@@ -203,6 +222,8 @@ class Session:
             other.send(note("start_publication"))
             other.resume_reading()
             end.send(note("start_publication"))
+            if other.is_full:
+                end.pause_reading()
 
     def _deliver_waiting(self, end: SessionEnd) -> None:
         waiting, self._waiting[end.which] = self._waiting[end.which], deque()
@@ -232,15 +253,17 @@ class Session:
             self._recorder = None
 
     def forward(self, source: SessionEnd, frame: bytes) -> None:
-        """Give the other end what this one sent."""
+        """Give the other end what this one sent; of a session that is over, and of an end replaced, nothing goes on."""
         which = source.which
-        if frame[_PAYLOAD_TYPE] == _OUTPUT:
+        if self._is_over or self._ends.get(which) is not source:
+            return
+        if frame[_PAYLOAD_TYPE] in _COUNTED:
             self._meter.add(which, len(frame) - HEADER_BYTES)
         if which is End.NODE and frame.startswith(_OF_SERVER, _TYPE_AT):
             return
-        if which is End.CLIENT and frame.startswith(_ACKNOWLEDGE, _TYPE_AT):
-            self._acknowledgements.append(frame)
-        elif self._recorder is not None:
+        if self._acknowledged is not None and self._settles(self._acknowledged, source, frame):
+            return
+        if self._recorder is not None:
             self._recorder.frame(which, frame)
         other = self._ends.get(which.other)
         if other is not None:
@@ -250,6 +273,18 @@ class Session:
         self._waiting_bytes[which.other] += len(frame)
         if self._waiting_bytes[which.other] > WAITS_FOR_AN_END:
             source.pause_reading()
+
+    def _settles(self, acknowledged: Acknowledged, source: SessionEnd, frame: bytes) -> bool:
+        """Help an official agent with its acknowledgements; whether the frame needs to go no further."""
+        if source.which is End.NODE:
+            again = acknowledged.answer(frame)
+            if again is not None:
+                source.send(again)
+            return again is not None
+        if frame.startswith(_ACKNOWLEDGE, _TYPE_AT):
+            acknowledged.note(frame)
+            self._acknowledgements.append(frame)
+        return False
 
     def hold_back(self, end: SessionEnd) -> None:
         """An end takes what it is sent more slowly than it comes."""
@@ -328,14 +363,15 @@ class Meter:
         self._seconds += 1
         if self._is_active:
             self._is_active, self._active_at = False, now
-        return self._seconds % COUNT_EVERY_SECONDS == 0
+        return self._seconds >= COUNT_EVERY_SECONDS and any(self._bytes.values())
 
     def take(self) -> tuple[int, int, datetime | None] | None:
         """Bytes to the node, bytes from it, when the last were seen, and begin anew; None when there were none."""
         if not any(self._bytes.values()):
             return None
-        counted = self._bytes[End.CLIENT], self._bytes[End.NODE], self._active_at
+        counted = self._bytes[End.CLIENT], self._bytes[End.NODE], None if self._is_active else self._active_at
         self._bytes = {End.NODE: 0, End.CLIENT: 0}
+        self._seconds = 0
         return counted
 
 

@@ -14,7 +14,7 @@ import orjson
 from sqlalchemy import Row, bindparam, update
 
 from fleetward.protocol.status import SessionStatus, session_advances
-from fleetward.server import mailbox
+from fleetward.server import mailbox, presence
 from fleetward.server.call import Call, Resource, Sent
 from fleetward.server.errors import AccessDeniedException
 from fleetward.server.keys import KeyFault, KeyRing, token_hash
@@ -56,7 +56,7 @@ CLIENT_JOINS = (
 )
 NODE_LEAVES = (
     update(sessions)
-    .where(*table.THIS, sessions.c.node_epoch == bindparam("of_epoch"))
+    .where(*table.THIS, sessions.c.node_epoch == bindparam("of_epoch"), sessions.c.ended_at.is_(None))
     .values(node_left_at=bindparam("now"), due_at=bindparam("now"))
 )
 CLIENT_LEAVES = (
@@ -99,6 +99,8 @@ class Joined:
     recorded: bool
     title: str
     started_at: datetime
+    repeats_well: bool
+    """Whether the node's agent repeats all that is lost: ours does, official ones need help with it."""
     ended: str | None = None
 
 
@@ -146,13 +148,17 @@ def create_data_channel(call: Call, request: dict[str, Any]) -> dict[str, Any]:
 @ssmmessages.operation("OpenDataChannel", resources=_itself, audience="node", reads=True)
 def open_data_channel(call: Call, request: dict[str, Any]) -> dict[str, Any]:
     """Whether the node may open its end; the edge asks before it answers the upgrade."""
-    _of_node(call, request["SessionId"])
+    _checked(call, request["SessionId"], table.find(call, request["SessionId"]))
     return {}
 
 
 def _of_node(call: Call, session_id: str) -> Row[Any]:
-    """The calling node's session; another node is not told whether there is one."""
-    row = table.lock(call, session_id)
+    """The calling node's session, held until the end of the transaction."""
+    return _checked(call, session_id, table.lock(call, session_id))
+
+
+def _checked(call: Call, session_id: str, row: Row[Any] | None) -> Row[Any]:
+    """The row, if it is of a running session of the calling node; another node is not told whether there is one."""
     if row is None or row.node_id != call.caller.node_id:
         raise AccessDeniedException(f"{call.caller.node_id} has no session {session_id}.")
     if row.ended_at is not None:
@@ -168,7 +174,7 @@ def node_joins(call: Call, request: tuple[str, str, str]) -> Joined:
         raise AccessDeniedException("The token was used, or is not one of this session.")
     call.db.run(NODE_JOINS, _joining(call, row, server_id, "node_left_at", row.client_left_at is None))
     call.wake(key_of(row).topic)
-    return _joined(row, row.node_epoch + 1, server_id)
+    return _joined(call, row, row.node_epoch + 1, server_id)
 
 
 def client_joins(call: Call, request: tuple[str, str, str]) -> Joined:
@@ -179,10 +185,10 @@ def client_joins(call: Call, request: tuple[str, str, str]) -> Joined:
     if row is None or not good or not secrets.compare_digest(row.client_token, token_hash(token)):
         raise AccessDeniedException("The token was used, or is not one of this session.")
     if row.ended_at is not None:
-        return _joined(row, row.client_epoch, row.node_server, ended=row.details)
+        return _joined(call, row, row.client_epoch, row.node_server, ended=row.details)
     call.db.run(CLIENT_JOINS, _joining(call, row, server_id, "client_left_at", row.node_left_at is None))
     call.wake(key_of(row).topic)
-    return _joined(row, row.client_epoch + 1, row.node_server if row.node_left_at is None else None)
+    return _joined(call, row, row.client_epoch + 1, row.node_server if row.node_left_at is None else None)
 
 
 def node_leaves(call: Call, request: tuple[str, int]) -> None:
@@ -251,7 +257,7 @@ def _after(row: Row[Any], status: SessionStatus) -> SessionStatus:
     return status if session_advances(current, status) else current
 
 
-def _joined(row: Row[Any], epoch: int, owner: str | None, ended: str | None = None) -> Joined:
+def _joined(call: Call, row: Row[Any], epoch: int, owner: str | None, ended: str | None = None) -> Joined:
     return Joined(
         key=key_of(row),
         node_id=row.node_id,
@@ -260,5 +266,6 @@ def _joined(row: Row[Any], epoch: int, owner: str | None, ended: str | None = No
         recorded=row.recorded,
         title=f"{row.owner_arn} on {row.node_id}",
         started_at=row.started_at,
+        repeats_well=presence.agent_version(call, row.node_id).startswith("fleetward"),
         ended=ended,
     )

@@ -1,0 +1,59 @@
+"""Acknowledged: which frames of an official agent its client has taken, so that one is not sent for ever.
+
+Such an agent puts a frame into its buffer after it has sent it. On a fast network the acknowledgement is there before
+that, finds nothing, and the frame is sent again every 200 ms until the session ends; and as only the oldest frame is
+ever repeated, what is lost later is lost for good. Its client stays silent about what it knows already. So the server,
+which has seen the acknowledgement, gives it again (seen with the official agent 3.3.0.0).
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+import orjson
+
+from fleetward.protocol.frame import HEADER_BYTES, Flag, Frame, encode
+
+_OUTPUT = b"output_stream_data"
+_TYPE_AT = 4
+MOST_AHEAD = 10_000
+"""Numbers that are remembered beyond the first one that is missing: as many as a client keeps."""
+
+
+class Acknowledged:
+    """The numbers that one session's client has acknowledged: all below `_next`, and those ahead of it."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._ahead: set[int] = set()
+
+    def note(self, frame: bytes) -> None:
+        """An acknowledgement of the client."""
+        try:
+            number = orjson.loads(frame[HEADER_BYTES:])["AcknowledgedMessageSequenceNumber"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return
+        if not isinstance(number, int) or number < self._next or len(self._ahead) >= MOST_AHEAD:
+            return
+        self._ahead.add(number)
+        while self._next in self._ahead:
+            self._ahead.remove(self._next)
+            self._next += 1
+
+    def answer(self, frame: bytes) -> bytes | None:
+        """The acknowledgement to give again for a frame of the agent; None for one that the client has yet to take."""
+        if not frame.startswith(_OUTPUT, _TYPE_AT):
+            return None
+        number = int.from_bytes(frame[48:56], "big", signed=True)
+        if number >= self._next and number not in self._ahead:
+            return None
+        body = {
+            "AcknowledgedMessageType": _OUTPUT.decode(),
+            "AcknowledgedMessageId": str(uuid.UUID(bytes=frame[72:80] + frame[64:72])),
+            "AcknowledgedMessageSequenceNumber": number,
+            "IsSequentialMessage": True,
+        }
+        flags = Flag.SYN | Flag.FIN
+        now_ms = time.time_ns() // 1_000_000
+        return encode(Frame("acknowledge", orjson.dumps(body), uuid.uuid4(), now_ms, flags=flags))

@@ -1,0 +1,65 @@
+"""Acknowledged: an official agent hears again of every frame that its client has taken."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetward.protocol.frame import Frame, PayloadType, decode, encode
+from fleetward.server.edge.acknowledged import MOST_AHEAD, Acknowledged
+
+
+def output(number: int, message_id: uuid.UUID | None = None) -> bytes:
+    """A frame as an agent sends it."""
+    frame = Frame("output_stream_data", b"x", message_id or uuid.uuid4(), 1, number, payload_type=PayloadType.OUTPUT)
+    return encode(frame)
+
+
+def acknowledgement(number: object) -> bytes:
+    """What a client says of it."""
+    body = {"AcknowledgedMessageType": "output_stream_data", "AcknowledgedMessageSequenceNumber": number}
+    return encode(Frame("acknowledge", json.dumps(body).encode(), uuid.uuid4(), 1, flags=3))
+
+
+@given(st.lists(st.integers(0, 40)))
+def test_just_what_was_acknowledged_is_answered(numbers: list[int]) -> None:
+    acknowledged = Acknowledged()
+    for number in numbers:
+        acknowledged.note(acknowledgement(number))
+    assert {number for number in range(42) if acknowledged.answer(output(number)) is not None} == set(numbers)
+
+
+def test_the_answer_names_the_frame_as_an_acknowledgement_does() -> None:
+    acknowledged, message_id = Acknowledged(), uuid.uuid4()
+    acknowledged.note(acknowledgement(0))
+    again = acknowledged.answer(output(0, message_id))
+    assert again is not None
+    frame = decode(again)
+    assert (frame.message_type, frame.sequence_number, frame.flags) == ("acknowledge", 0, 3)
+    assert json.loads(frame.payload) == {
+        "AcknowledgedMessageType": "output_stream_data",
+        "AcknowledgedMessageId": str(message_id),
+        "AcknowledgedMessageSequenceNumber": 0,
+        "IsSequentialMessage": True,
+    }
+
+
+def test_other_frames_go_on_and_nonsense_is_passed_over() -> None:
+    acknowledged = Acknowledged()
+    acknowledged.note(acknowledgement("one"))
+    acknowledged.note(encode(Frame("acknowledge", b"[]", uuid.uuid4(), 1)))
+    acknowledged.note(encode(Frame("acknowledge", b"no JSON", uuid.uuid4(), 1)))
+    acknowledged.note(acknowledgement(0))
+    assert acknowledged.answer(encode(Frame("channel_closed", b"{}", uuid.uuid4(), 1))) is None
+    assert acknowledged.answer(output(-1)) is not None  # behind the first: a client would not look at it
+
+
+def test_numbers_far_ahead_are_not_collected_without_end() -> None:
+    acknowledged = Acknowledged()
+    for number in range(1, MOST_AHEAD + 100):
+        acknowledged.note(acknowledgement(number))
+    assert acknowledged.answer(output(MOST_AHEAD + 50)) is None
+    assert acknowledged.answer(output(MOST_AHEAD - 1)) is not None
