@@ -24,6 +24,7 @@ ROWS = (
     "fan_out",
     "tag_condition",
     "fleet_back",
+    "session_relay",
 )
 ROW_SECONDS = 1200.0
 

@@ -28,7 +28,9 @@ def test_the_table_names_every_figure_with_its_bar_and_verdict() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rows", [["authorization", "writes"], ["objects"], ["fan_out", "tag_condition"]])
+@pytest.mark.parametrize(
+    "rows", [["authorization", "writes"], ["objects"], ["fan_out", "tag_condition"], ["session_relay"]]
+)
 def test_rows_measure_a_real_server(rows: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--tiny", *rows], capture_output=True, text=True, timeout=100, check=False
