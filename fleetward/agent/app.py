@@ -3,8 +3,9 @@
 state folder --> identity (key, temporary keys) --> client (signed calls)
                                                       |
   control plane <==> channel (or polling) <==> worker --> execution --> steps --> plugins
-                            ^                    |
-                            +---- replies <------+--> journal
+                            ^    |               |
+                            +----|- replies <----+--> journal
+                                 +--> sessions, each in a process of its own
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from fleetward.agent.identity import IdentityFault, RoleTokens, endpoint_of, loa
 from fleetward.agent.node import Node
 from fleetward.agent.platforms import Platform
 from fleetward.agent.report import AGENT_NAME, AGENT_VERSION, Replies
+from fleetward.agent.sessions.supervisor import Supervisor
 from fleetward.agent.state import StateFolder
 from fleetward.agent.worker import Worker
 
@@ -66,7 +68,8 @@ class Agent:
         self._replies = Replies()
         node = Node(identity.node_id, identity.region, state, platform, self._client)
         self._worker = Worker(node, self._replies)
-        self._channel = Channel(self._client, self._worker, self._replies, platform.platform_type)
+        self._sessions = Supervisor(node, self._tokens)
+        self._channel = Channel(self._client, self._worker, self._replies, self._sessions, platform.platform_type)
 
     async def run(self) -> None:
         """Run until told to stop; then let steps end, tell what can be told, and go."""
@@ -82,9 +85,11 @@ class Agent:
         ]
         stopping = asyncio.create_task(_until(stopped))
         done, _ = await asyncio.wait([*duties, stopping], return_when=asyncio.FIRST_COMPLETED)
-        await self._worker.stop(STOP_SECONDS)
+        await asyncio.gather(self._worker.stop(STOP_SECONDS), self._sessions.stop(STOP_SECONDS))
         if self._channel.kind:
             await self._replies.wait_empty(FLUSH_SECONDS)
+        if self._channel.is_open:
+            await self._sessions.ends.wait_empty(FLUSH_SECONDS)
         for task in duties:
             task.cancel()
         await asyncio.gather(*duties, return_exceptions=True)
@@ -104,6 +109,7 @@ class Agent:
             await asyncio.sleep(pause * chance.between(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         self._worker.resume()
+        self._sessions.resume()
         await self._channel.run()
 
     async def _beat(self) -> None:
@@ -140,6 +146,7 @@ class Agent:
     async def _clean(self) -> None:
         while True:
             self._worker.clean()
+            self._sessions.clean()
             await asyncio.sleep(CLEAN_SECONDS)
 
 

@@ -14,9 +14,17 @@ from fleetward.agent.client import Client, ServiceFault
 from fleetward.agent.http import HttpFault
 from fleetward.agent.polling import Polling
 from fleetward.agent.report import Replies, Reply
+from fleetward.agent.sessions.supervisor import Supervisor, end_frame
 from fleetward.agent.websocket import Opcode, Upgradeless, WebSocket, open_websocket
 from fleetward.agent.worker import Worker
-from fleetward.protocol.control_channel import AgentControlChannel, JobReceived, ReplyAcknowledged
+from fleetward.protocol.control_channel import (
+    AgentControlChannel,
+    JobReceived,
+    ReplyAcknowledged,
+    SessionClosed,
+    SessionRequested,
+    TaskAcknowledged,
+)
 from fleetward.protocol.errors import RemoteProtocolError
 
 log = logging.getLogger("fleetward.channel")
@@ -34,9 +42,12 @@ POLL_AFTER_FAILURES = 2
 class Channel:
     """The node's standing connection."""
 
-    def __init__(self, client: Client, worker: Worker, replies: Replies, platform_type: str) -> None:
+    def __init__(
+        self, client: Client, worker: Worker, replies: Replies, sessions: Supervisor, platform_type: str
+    ) -> None:
         self._client = client
         self._worker = worker
+        self._sessions = sessions
         self._replies = replies
         self._platform_type = platform_type.lower()
         self._polling = Polling(client, worker, replies)
@@ -105,6 +116,7 @@ class Channel:
         helpers = [
             asyncio.create_task(self._keep_alive(websocket)),
             asyncio.create_task(self._replies.deliver(lambda reply: self._send_reply(websocket, reply))),
+            asyncio.create_task(self._sessions.ends.deliver(lambda reply: self._send_end(websocket, reply))),
         ]
         try:
             receiving = asyncio.create_task(self._receive(websocket))
@@ -139,12 +151,22 @@ class Channel:
             await websocket.send(Opcode.BINARY, frame)
         elif isinstance(event, ReplyAcknowledged):
             self._replies.stored(event.message_id)
+        elif isinstance(event, SessionRequested):
+            self._sessions.request(event)
+        elif isinstance(event, SessionClosed):
+            self._sessions.close(event.session_id)
+        elif isinstance(event, TaskAcknowledged):
+            self._sessions.ends.stored(event.message_id)
 
     async def _send_reply(self, websocket: WebSocket, reply: Reply) -> bool:
         frame = self._protocol.reply(
             reply.job_id, reply.topic, reply.content, message_id=reply.message_id, now_ms=_now_ms()
         )
         await websocket.send(Opcode.BINARY, frame)
+        return False
+
+    async def _send_end(self, websocket: WebSocket, reply: Reply) -> bool:
+        await websocket.send(Opcode.BINARY, end_frame(self._protocol, reply, _now_ms()))
         return False
 
     async def _keep_alive(self, websocket: WebSocket) -> None:

@@ -124,14 +124,18 @@ class Client:
 
     async def control_channel_token(self, request_id: str) -> str:
         """A new token for the control channel."""
-        body = json.dumps({"MessageSchemaVersion": "1.0", "RequestId": request_id}).encode()
-        headers = {"Content-Type": "application/json"}
-        path = f"/v1/control-channel/{quote(self.node_id)}"
-        answer = await self._send("ssmmessages", "POST", path, headers, body, seconds=15)
-        token = _TOKEN.search(answer.body.decode(errors="replace"))
-        if answer.status != 201 or token is None:
-            raise HttpFault(f"the answer of status {answer.status} holds no token for the control channel")
-        return unescaped(token[1])
+        members = {"MessageSchemaVersion": "1.0", "RequestId": request_id}
+        return await self._token(f"/v1/control-channel/{quote(self.node_id)}", members)
+
+    async def data_channel_token(self, session_id: str, request_id: str) -> str:
+        """A new token for the data channel of a session; one try, for who asks asks again."""
+        members = {"MessageSchemaVersion": "1.0", "RequestId": request_id, "ClientId": ""}
+        path = f"/v1/data-channel/{quote(session_id, safe='')}"
+        return await self._token(path, members, attempts=1)
+
+    async def kms(self, operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        """An operation of the Key Management Service, which the node's role must allow."""
+        return await self._json("kms", f"TrentService.{operation}", members, 15, ATTEMPTS)
 
     async def sign_upgrade(self, path: str, query: str) -> Callable[[], Mapping[str, str]]:
         """The headers of a WebSocket's upgrade, signed when called."""
@@ -174,6 +178,25 @@ class Client:
             now=self.endpoint.now(),
         )
         return f"{url.scheme}://{url.host_header}{path}?{query}"
+
+    async def bucket_is_encrypted(self, bucket: str) -> bool:
+        """Whether a bucket encrypts by default; the node's role must allow to ask."""
+        try:
+            answer = await self._send("s3", "GET", f"/{bucket}", {}, b"", query="encryption=", seconds=15)
+        except ServiceFault as fault:
+            if fault.code == "ServerSideEncryptionConfigurationNotFoundError":
+                return False
+            raise
+        return b"<SSEAlgorithm>" in answer.body
+
+    async def _token(self, path: str, members: Mapping[str, Any], attempts: int = ATTEMPTS) -> str:
+        body = json.dumps(members).encode()
+        headers = {"Content-Type": "application/json"}
+        answer = await self._send("ssmmessages", "POST", path, headers, body, seconds=15, attempts=attempts)
+        token = _TOKEN.search(answer.body.decode(errors="replace"))
+        if answer.status != 201 or token is None:
+            raise HttpFault(f"the answer of status {answer.status} holds no token for the channel")
+        return unescaped(token[1])
 
     async def _put(self, service: str, path: str, headers: Mapping[str, str], file: Path) -> None:
         hashed, length = hashlib.sha256(), 0

@@ -71,7 +71,7 @@ async def send(client: Client, group: str, stream: str, path: Path, start: int, 
     with path.open("rb") as file:
         for batch in batches(file, start):
             if not is_made:
-                await _make(client, names)
+                await make(client, names)
                 is_made = True
             at = int(client.endpoint.now().timestamp() * 1000)
             events = [{"timestamp": at, "message": message} for message in batch.messages]
@@ -79,7 +79,7 @@ async def send(client: Client, group: str, stream: str, path: Path, start: int, 
             sent(batch.end)
 
 
-async def _make(client: Client, names: Mapping[str, str]) -> None:
+async def make(client: Client, names: Mapping[str, str]) -> None:
     """Make group and stream; a group that exists need not be ours to make."""
     try:
         await client.logs("CreateLogGroup", {"logGroupName": names["logGroupName"]})

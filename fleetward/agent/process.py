@@ -105,7 +105,7 @@ async def run_process(
         raise
     if how is not Ending.EXITED:
         platform.kill_tree(process.pid)
-        await _wait(process)
+        await wait_process(process)
     await _drain(output, errors)
     code = process.returncode
     return Ended(how, code if code >= 0 else 128 - code)
@@ -138,7 +138,7 @@ def _give(process: subprocess.Popen[bytes], given: bytes) -> None:
 
 
 async def _ended(process: subprocess.Popen[bytes], seconds: float, stop: Stop) -> Ending:
-    exited = asyncio.ensure_future(_wait(process))
+    exited = asyncio.ensure_future(wait_process(process))
     stopped = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({exited, stopped}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -150,7 +150,7 @@ async def _ended(process: subprocess.Popen[bytes], seconds: float, stop: Stop) -
         stopped.cancel()
 
 
-async def _wait(process: subprocess.Popen[bytes]) -> None:
+async def wait_process(process: subprocess.Popen[bytes]) -> None:
     """Wait for the program's own end, by its pidfd where the system has them, else by a thread."""
     if sys.platform == "linux" and hasattr(os, "pidfd_open"):
         try:
@@ -203,7 +203,8 @@ class Pipe:
         self._loop = asyncio.get_running_loop()
         self._read_end, self.write_end = os.pipe()
         self._is_open = True
-        self._written = False
+        self._written = self._is_read = False
+        self._go_on = threading.Event()
         self.ended = asyncio.Event()
 
     def begin(self) -> None:
@@ -214,7 +215,28 @@ class Pipe:
             threading.Thread(target=self._read_in_thread, daemon=True).start()
         else:
             os.set_blocking(self._read_end, False)
-            self._loop.add_reader(self._read_end, self._read)
+        self.resume()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is not read for now."""
+        return not self._is_read
+
+    def pause(self) -> None:
+        """Read no more for now: the program waits once the pipe is full."""
+        if self._is_read:
+            self._is_read = False
+            self._go_on.clear()
+            if sys.platform != "win32":
+                self._loop.remove_reader(self._read_end)
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._is_open and self._written and not self._is_read:
+            self._is_read = True
+            self._go_on.set()
+            if sys.platform != "win32":
+                self._loop.add_reader(self._read_end, self._read)
 
     def abandon(self) -> None:
         """Stop reading, whatever may still come."""
@@ -223,8 +245,9 @@ class Pipe:
             self._written = True
         if self._is_open:
             self._is_open = False
+            self.pause()
+            self._go_on.set()
             if sys.platform != "win32":
-                self._loop.remove_reader(self._read_end)
                 os.close(self._read_end)
         self.ended.set()
 
@@ -241,7 +264,7 @@ class Pipe:
             self.abandon()
 
     def _read_in_thread(self) -> None:
-        while piece := os.read(self._read_end, _PIECE_BYTES):
+        while self._go_on.wait() and (piece := os.read(self._read_end, _PIECE_BYTES)):
             self._loop.call_soon_threadsafe(self._hand_on, piece)
         os.close(self._read_end)
         self._loop.call_soon_threadsafe(self.abandon)

@@ -41,6 +41,16 @@ class StateFolder:
         return self.root / "orchestration"
 
     @property
+    def sessions(self) -> Path:
+        """One file for each session whose end the control plane does not know yet."""
+        return self.root / "sessions"
+
+    @property
+    def transcripts(self) -> Path:
+        """What sessions printed, until it is handed in."""
+        return self.root / "transcripts"
+
+    @property
     def lock(self) -> Path:
         """Held by the agent that runs on this folder."""
         return self.root / "agent.lock"
@@ -49,7 +59,7 @@ class StateFolder:
         """Remove what join and agent made, and the folder itself if nothing else is in it."""
         import shutil  # costs memory, and the resident process never does this
 
-        for folder in (self.vault, self.journal, self.orchestration):
+        for folder in (self.vault, self.journal, self.orchestration, self.sessions, self.transcripts):
             if folder.is_dir():
                 shutil.rmtree(folder)
         for path in (self.ca, self.credentials, self.lock):
@@ -59,7 +69,7 @@ class StateFolder:
 
     def prepare(self) -> None:
         """Make the folders that must be there."""
-        for folder in (self.root, self.vault, self.journal, self.orchestration):
+        for folder in (self.root, self.vault, self.journal, self.orchestration, self.sessions, self.transcripts):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.vault.chmod(0o700)
 

@@ -168,6 +168,10 @@ class WebSocket:
         self._connection.writer.write(encode(opcode, data, os.urandom(4)))
         await self._connection.writer.drain()
 
+    def drop(self) -> None:
+        """Drop the connection without a word."""
+        self._connection.close()
+
     async def close(self) -> None:
         """Say goodbye (1000) and drop the connection."""
         try:

@@ -9,6 +9,10 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fleetward.agent.platforms.account import Account
+    from fleetward.agent.platforms.terminal import Launch, Terminal
     from fleetward.protocol.document.plan import PlatformType
 
 
@@ -49,6 +53,39 @@ class Platform(Protocol):
 
     def powershell_command(self, script: Path, environment: Mapping[str, str]) -> list[str] | None:
         """How aws:runPowerShellScript runs a script; None when PowerShell is not installed."""
+
+    def may_change_account(self) -> bool:
+        """Whether this process may start programs under other accounts."""
+
+    def find_account(self, name: str) -> Account | None:
+        """The account of a name; None when there is none."""
+
+    def default_account(self) -> Account | None:
+        """The account of sessions that ask for none, made if it is missing; None: the agent's own user.
+
+        AccountFault when it cannot be made.
+        """
+
+    def session_environment(self, account: Account | None) -> dict[str, str]:
+        """All variables of a session's program; the agent's own are not among them, they may hold secrets."""
+
+    def session_folder(self, account: Account | None) -> str:
+        """Where a session's program starts: at home, or at the top if there is no home."""
+
+    def session_shell(self, commands: str | None = None) -> list[str]:
+        """The shell of a session, or that shell running `commands`."""
+
+    def split_command(self, commands: str) -> Sequence[str] | str:
+        """The words of a command that no shell is to read; ValueError when a quotation does not end."""
+
+    def account_options(self, account: Account | None) -> dict[str, Any]:
+        """Options of Popen that run a program under an account."""
+
+    def open_terminal(self, launch: Launch) -> Terminal:
+        """Start a program in a terminal; OSError when it cannot be started."""
+
+    def interrupt(self, pid: int, *, hard: bool = False) -> None:
+        """SIGINT to a process group, or SIGQUIT when `hard`; what comes nearest where there are no signals."""
 
     def install_service(self, command: list[str], folder: Path) -> str:
         """Start the agent with the system from now on; a sentence that says what was done. OSError if it cannot."""

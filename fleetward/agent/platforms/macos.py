@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,12 @@ class MacOS(Posix):
     """macOS 12 and later."""
 
     platform_type: PlatformType = "MacOS"
+    default_language = "en_US.UTF-8"
+
+    def add_account_command(self, name: str) -> list[str]:
+        """The command that makes an account with a home; nobody can log in with it, for its password is random."""
+        password = secrets.token_urlsafe(24)
+        return ["sysadminctl", "-addUser", name, "-home", f"/Users/{name}", "-password", password]
 
     def name_and_version(self) -> tuple[str, str]:
         """By sw_vers: ("macOS", "14.5")."""

@@ -9,11 +9,20 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fleetward.agent.platforms.account import Account
+    from fleetward.agent.platforms.terminal import Launch, Terminal
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_KEPT_VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "PATH", "TZ")
 
 
 class Posix:
     """A system with process groups."""
+
+    default_language = "C.UTF-8"
 
     def session_options(self) -> dict[str, Any]:
         """A session of its own, killed as one, and the umask that scripts expect instead of the agent's."""
@@ -52,6 +61,81 @@ class Posix:
 
         program = shutil.which("pwsh", path=environment.get("PATH"))
         return [program, "-NoProfile", "-NonInteractive", "-File", str(script)] if program else None
+
+    def may_change_account(self) -> bool:
+        """Root may."""
+        from fleetward.agent.platforms import posix_accounts
+
+        return posix_accounts.is_root()
+
+    def find_account(self, name: str) -> Account | None:
+        """By the name service, so that domain accounts are found too."""
+        from fleetward.agent.platforms import posix_accounts
+
+        return posix_accounts.find(name)
+
+    def default_account(self) -> Account | None:
+        """ssm-user where this process may change to it, else the process's own."""
+        from fleetward.agent.platforms import posix_accounts
+
+        return posix_accounts.default(self.add_account_command) if posix_accounts.is_root() else None
+
+    def add_account_command(self, name: str) -> list[str]:
+        """The command that makes an account with a home."""
+        return ["useradd", "--create-home", name]
+
+    def session_environment(self, account: Account | None) -> dict[str, str]:
+        """Path, language and time zone of the agent, and what a login would set."""
+        from fleetward.agent.platforms import posix_accounts
+
+        account = account or posix_accounts.own()
+        return {
+            "PATH": DEFAULT_PATH,
+            "LANG": self.default_language,
+            **{name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
+            "HOME": account.home,
+            "LOGNAME": account.name,
+            "SHELL": account.shell,
+            "TERM": "xterm-256color",
+            "USER": account.name,
+        }
+
+    def session_folder(self, account: Account | None) -> str:
+        """The home, if it is a folder."""
+        from fleetward.agent.platforms import posix_accounts
+
+        home = (account or posix_accounts.own()).home
+        return home if Path(home).is_dir() else "/"
+
+    def session_shell(self, commands: str | None = None) -> list[str]:
+        """`sh`, as with the official agent; a profile that says `exec "$SHELL" -l` gets the account's own."""
+        return ["sh"] if commands is None else ["sh", "-c", commands]
+
+    def split_command(self, commands: str) -> list[str]:
+        """By the rules of shells for quotes and backslashes, and none of their others."""
+        import shlex
+
+        return shlex.split(commands)
+
+    def account_options(self, account: Account | None) -> dict[str, Any]:
+        """User, group and further groups."""
+        if account is None:
+            return {}
+        return {"user": account.uid, "group": account.gid, "extra_groups": list(account.groups)}
+
+    def open_terminal(self, launch: Launch) -> Terminal:
+        """On a pty."""
+        from fleetward.agent.platforms.posix_terminal import PosixTerminal
+
+        return PosixTerminal(launch, self.account_options(launch.account))
+
+    def interrupt(self, pid: int, *, hard: bool = False) -> None:
+        """A signal to the process group."""
+        if sys.platform != "win32":
+            try:
+                os.killpg(pid, signal.SIGQUIT if hard else signal.SIGINT)
+            except (ProcessLookupError, PermissionError):
+                pass
 
 
 def hashed(text: str) -> str:

@@ -1,0 +1,85 @@
+"""Accounts of Linux and macOS: look one up, and make the one that sessions use by default."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from fleetward.agent.platforms.account import Account, AccountFault
+
+log = logging.getLogger("fleetward.accounts")
+
+DEFAULT_NAME = "ssm-user"
+SUDOERS = Path("/etc/sudoers.d")
+SUDO_RULES = f"# Sessions without an account of their own use {DEFAULT_NAME}.\n{DEFAULT_NAME} ALL=(ALL) NOPASSWD:ALL\n"
+_PROGRAM_SECONDS = 60
+
+
+def is_root() -> bool:
+    """Whether this process may take every account."""
+    return sys.platform != "win32" and os.geteuid() == 0
+
+
+def find(name: str) -> Account | None:
+    """The account of a name, None when there is none."""
+    if sys.platform == "win32":
+        return None
+    import pwd
+
+    try:
+        entry = pwd.getpwnam(name)
+    except (KeyError, ValueError, UnicodeEncodeError):
+        return None
+    groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir or "/", entry.pw_shell or "/bin/sh")
+
+
+def own() -> Account:
+    """The account of this process; one without an entry gets a name made of its id."""
+    if sys.platform == "win32":
+        raise AccountFault("accounts are another thing on Windows")
+    import pwd
+
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return Account(str(uid), uid, gid, tuple(os.getgroups()), "/", "/bin/sh")
+    groups = tuple(os.getgroups())
+    return Account(entry.pw_name, uid, gid, groups, entry.pw_dir or "/", entry.pw_shell or "/bin/sh")
+
+
+def default(add: Callable[[str], list[str]], sudoers: Path = SUDOERS) -> Account:
+    """The account of sessions that ask for none: ssm-user, made by the command of `add` when it is missing.
+
+    When it is made, it may use sudo for everything, as with the official agent; who takes that away later is heeded.
+    """
+    found = find(DEFAULT_NAME)
+    if found is not None:
+        return found
+    _run(add(DEFAULT_NAME))
+    found = find(DEFAULT_NAME)
+    if found is None:
+        raise AccountFault(f"the account {DEFAULT_NAME} could not be made")
+    log.info("made the account %s", DEFAULT_NAME)
+    if sudoers.is_dir():
+        path = sudoers / "ssm-agent-users"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o440)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(SUDO_RULES)
+    return found
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=_PROGRAM_SECONDS, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise AccountFault(f"the account {DEFAULT_NAME} could not be made: {error}") from error
+    if done.returncode != 0:
+        raise AccountFault(f"the account {DEFAULT_NAME} could not be made: {done.stderr.strip()[:300]}")
