@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import contextlib
 import json
 import logging
 import time
@@ -37,10 +38,13 @@ KEPT_BYTES = 16 * 1024 * 1024
 """Of one session so much may wait for the disk; what comes on top is left out of the recording."""
 FLUSH_BYTES = 256 * 1024
 AHEAD = 256
-"""Frames that came before one that is missing; then that one is given up."""
+AHEAD_BYTES = 4 * 1024 * 1024
+"""Frames that came before one that is missing, and their size; then that one is given up."""
 PIECE = 256 * 1024
 DEFAULT_SIZE = (80, 24)
-GAP = "output is missing here: it could not be written in time"
+GAP = "output is missing here"
+_NUMBER = slice(48, 56)
+_PAYLOAD_TYPE = slice(112, 116)
 _OUTPUT_FRAME = b"output_stream_data"
 _SHOWN = frozenset({int(PayloadType.OUTPUT), int(PayloadType.STANDARD_ERROR)})
 
@@ -56,7 +60,8 @@ class Recorder:
         self._recorders = recorders
         self._tape = Tape(self.file, joined.title, joined.started_at.timestamp())
         self._next: int | None = None
-        self._ahead: dict[int, tuple[float, bytes]] = {}
+        self._ahead: dict[int, bytes] = {}
+        self._ahead_bytes = 0
         self._noted: list[tuple[float, str, bytes]] = []
         self._noted_bytes = 0
         self._writing_bytes = 0
@@ -65,8 +70,8 @@ class Recorder:
         """A frame that goes through the session: what is shown and the size of the screen are kept."""
         if source is End.NODE:
             if frame.startswith(_OUTPUT_FRAME, 4):
-                self._output(int.from_bytes(frame[40:48], "big"), frame)
-        elif int.from_bytes(frame[112:116], "big") == PayloadType.SIZE:
+                self._output(int.from_bytes(frame[_NUMBER], "big"), frame)
+        elif int.from_bytes(frame[_PAYLOAD_TYPE], "big") == PayloadType.SIZE:
             self._note("r", frame)
 
     def _output(self, number: int, frame: bytes) -> None:
@@ -76,19 +81,26 @@ class Recorder:
         if number < self._next:
             return
         if number > self._next:
-            self._ahead[number] = (time.time(), frame)
-            if len(self._ahead) < AHEAD:
+            self._keep(number, frame)
+            if len(self._ahead) < AHEAD and self._ahead_bytes < AHEAD_BYTES:
                 return
             self._next = min(self._ahead)
+            self._note("m", b"")
         else:
             self._show(frame)
             self._next = number + 1
-        while self._next in self._ahead:
-            self._show(self._ahead.pop(self._next)[1])
+        while (ahead := self._ahead.pop(self._next, None)) is not None:
+            self._ahead_bytes -= len(ahead)
+            self._show(ahead)
             self._next += 1
 
+    def _keep(self, number: int, frame: bytes) -> None:
+        if number not in self._ahead:
+            self._ahead[number] = frame
+            self._ahead_bytes += len(frame)
+
     def _show(self, frame: bytes) -> None:
-        if int.from_bytes(frame[112:116], "big") in _SHOWN:
+        if int.from_bytes(frame[_PAYLOAD_TYPE], "big") in _SHOWN:
             self._note("o", frame)
 
     def _note(self, kind: str, frame: bytes) -> None:
@@ -137,7 +149,7 @@ class Tape:
         try:
             text = b"".join(self._lines(noted))
             if self._is_broken:
-                text = self._event(time.time(), "m", GAP) + text
+                text = self._event(noted[0][0], "m", GAP) + text
             self._append(text)
             self._is_broken = False
         except OSError as fault:
@@ -148,13 +160,17 @@ class Tape:
             self._is_broken = True
 
     def close(self) -> None:
-        """The last event is written."""
+        """The last event is written, or could not be, which is marked if that can."""
+        if self._is_broken:
+            with contextlib.suppress(OSError):
+                self._append(self._event(time.time(), "m", GAP))
         if self._stream is not None:
             self._stream.close()
             self._stream = None
 
     def _append(self, text: bytes) -> None:
         if self._stream is None:
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._stream = self._file.open("ab", buffering=0)
             self._file.chmod(0o600)
         begun = self._stream.tell()
@@ -211,7 +227,6 @@ class Recorders:
 
     def open(self, joined: Joined) -> Recorder:
         """Record a session, or go on with what a server before has recorded of it."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._open.add(joined.key)
         return Recorder(self, joined)
 
@@ -258,7 +273,8 @@ class Recorders:
     async def _store(self, key: Key) -> None:
         file, name = self.file_of(key), recordings.object_key(key)
         try:
-            size = await asyncio.get_running_loop().run_in_executor(self._thread, self._put, file, name)
+            await asyncio.get_running_loop().run_in_executor(self._thread, _written)
+            size = await asyncio.to_thread(self._put, file, name)
             if size is not None:
                 await self._run(STORED, service_context(key.account, key.region), (key.session_id, name, size))
                 await asyncio.to_thread(file.unlink, missing_ok=True)
@@ -274,6 +290,10 @@ class Recorders:
         with file.open("rb") as stream:
             self._objects.put(name, iter(lambda: stream.read(PIECE), b""))
         return file.stat().st_size
+
+
+def _written() -> None:
+    """Nothing: what the thread was given before is written when it comes to this."""
 
 
 def _size(payload: bytes) -> tuple[int, int] | None:

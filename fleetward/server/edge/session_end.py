@@ -63,6 +63,8 @@ class SessionEnd(WSListener):
         self._opening: asyncio.TimerHandle | None = None
         self._outgoing: list[bytes] = []
         self._is_paused = False
+        self.is_full = False
+        """Whether the peer takes less than it is sent."""
         self._heard_at = time.monotonic()
 
     @property
@@ -107,11 +109,13 @@ class SessionEnd(WSListener):
 
     def pause_writing(self) -> None:
         """The peer takes less than it is sent: what feeds it is held back."""
+        self.is_full = True
         if self._session is not None:
             self._session.hold_back(self)
 
     def resume_writing(self) -> None:
         """The peer has caught up."""
+        self.is_full = False
         if self._session is not None:
             self._session.let_go(self)
 
@@ -199,6 +203,8 @@ class SessionEnd(WSListener):
             raise RemoteProtocolError("a second text message: after the first only binary frames may follow")
         opening = read_open_message(text)
         self._opened = True
+        if bool(opening.node_id) != (self.which is End.NODE):
+            raise RemoteProtocolError("a client opens with its ClientVersion, a node, which signs, with its id")
         entry, context = NODE_JOINS, self._context
         if self.which is End.CLIENT:
             key = ends.tenant_of(self._channels.keys, opening.token, self._session_id)

@@ -28,6 +28,7 @@ CLOSE_WITHIN = timedelta(minutes=2)
 """A node that does not come back in so much time is not told any more that a session ended: it ends without."""
 AT_ONCE = 200
 OUTPUT_LIMIT = 1024
+LONGEST_URL = 2083
 
 ENDED = Entry("ssm:SessionEnded", lambda call: None, audit=True)
 """Under what name the audit trail has the end of a session; nobody calls it."""
@@ -45,7 +46,8 @@ END = (
         due_at=None,
     )
 )
-WHERE_LOGS_ARE = update(sessions).where(*table.THIS).values(s3_url=bindparam("to_s3"), log_url=bindparam("to_log"))
+S3_URL = update(sessions).where(*table.THIS).values(s3_url=bindparam("url"))
+LOG_URL = update(sessions).where(*table.THIS).values(log_url=bindparam("url"))
 _OLD = select(sessions).where(sessions.c.ended_at < bindparam("before")).limit(AT_ONCE)
 OLD = _OLD.where(sessions.c.recording_key == "")
 OLD_RECORDED = _OLD.where(sessions.c.recording_key != "")
@@ -138,12 +140,16 @@ def record_completions(call: Call, replies: Sequence[Sent]) -> list[None]:
     """Batch entry: nodes tell that sessions have ended there, each up to three times and in two messages."""
     told: list[tuple[str, TaskCompleted]] = [(sent.context.caller.node_id, sent.request) for sent in replies]
     rows = table.hold(call, (completion.session_id for _, completion in told))
+    over: set[str] = set()
     for node_id, completion in told:
         row = rows.get(completion.session_id)
         if row is None or row.node_id != node_id:
             continue
         mailbox.finish(call, _messages(row))
         _keep_urls(call, row, completion)
+        if row.session_id in over:
+            continue
+        over.add(row.session_id)
         failed = completion.final_status not in ("Success", "Cancelled")
         status = SessionStatus.FAILED if failed and not row.client_epoch else SessionStatus.TERMINATED
         end(call, row, status, completion.output, node_knows=True)
@@ -151,14 +157,12 @@ def record_completions(call: Call, replies: Sequence[Sent]) -> list[None]:
 
 
 def _keep_urls(call: Call, row: Row[Any], completion: TaskCompleted) -> None:
-    s3_url = log_url = ""
+    this = table.these(call, row.session_id)
     if completion.s3_bucket:
-        s3_url = f"https://s3.{row.region}.amazonaws.com/{completion.s3_bucket}/{completion.s3_url_suffix}"
+        url = f"https://s3.{row.region}.amazonaws.com/{completion.s3_bucket}/{completion.s3_url_suffix}"
+        call.db.run(S3_URL, {**this, "url": url[:LONGEST_URL]})
     if completion.log_group:
-        log_url = f"{completion.log_group}:{completion.log_stream}"
-    if s3_url or log_url:
-        named = {"to_s3": s3_url or row.s3_url, "to_log": log_url or row.log_url}
-        call.db.run(WHERE_LOGS_ARE, {**table.these(call, row.session_id), **named})
+        call.db.run(LOG_URL, {**this, "url": f"{completion.log_group}:{completion.log_stream}"[:LONGEST_URL]})
 
 
 @ssm.reaction(NodeLeft)

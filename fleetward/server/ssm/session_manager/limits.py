@@ -100,10 +100,10 @@ def resume_within(call: Call) -> timedelta:
     return timedelta(seconds=call.settings.session_resume)
 
 
-def due_at(call: Call, row: Any) -> datetime | None:
-    """When somebody has to look at a session as it stands."""
+def due_at(call: Call, row: Any) -> datetime:
+    """When somebody has to look at a session as it stands: never None, by which those are known that have ended."""
     limit = first_limit(row, resume_within(call))
-    return None if limit is None else limit.at
+    return call.now + timedelta(days=1) if limit is None else limit.at
 
 
 @ssm.timer(every=timedelta(seconds=2), due=OVERDUE_TENANTS)
@@ -118,8 +118,7 @@ def end_overdue(call: Call) -> bool:
 def _look(call: Call, row: Row[Any]) -> None:
     limit = first_limit(row, resume_within(call))
     if limit is None or limit.at > call.now:
-        at = None if limit is None else limit.at
-        call.db.run(LATER, {**table.these(call, row.session_id), "at": at or call.now + timedelta(days=1)})
+        call.db.run(LATER, {**table.these(call, row.session_id), "at": due_at(call, row)})
     else:
         end(call, row, limit.status, limit.text)
 
