@@ -31,7 +31,6 @@ from fleetward.protocol.data_channel.handshake import (
     GenerateKey,
     Send,
     Step,
-    Terms,
 )
 from fleetward.protocol.data_channel.opening import client_open_message
 from fleetward.protocol.data_channel.stream import Closed, Data, Event, Side, Stream
@@ -120,7 +119,7 @@ class Channel:
         self._timing = timing
         self._stream = Stream(Side.CLIENT, clock_ms=lambda: time.time_ns() // 1_000_000)
         self._handshake = ClientHandshake(
-            client_version=CLIENT_VERSION, session_id=started.session_id, node_id=started.node_id, terms=Terms()
+            client_version=CLIENT_VERSION, session_id=started.session_id, node_id=started.node_id
         )
         self._client_id = str(uuid.uuid4())
         self._link: Link | None = None

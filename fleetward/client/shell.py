@@ -36,7 +36,6 @@ class Shell(Sink):
         self._input = Input(sys.stdin.fileno(), self._typed, self._end_input)
         self._output = Output(sys.stdout.fileno(), self._channel.hold, self._channel.release, self._nobody_reads)
         self._notes = Output(sys.stderr.fileno(), self._channel.hold, self._channel.release)
-        self._is_terminal = sys.stdin.isatty()
         self._waiting: list[bytes] = []
         self._size: tuple[int, int] | None = None
         self._exit_code: int | None = None
@@ -172,4 +171,4 @@ class Shell(Sink):
 
     def _say(self, text: str) -> None:
         """Words of our own; a raw terminal wants its carriage returns."""
-        self._notes.write((text.replace("\n", "\r\n") if self._is_terminal else text).encode())
+        self._notes.write((text.replace("\n", "\r\n") if self._raw.is_raw else text).encode())

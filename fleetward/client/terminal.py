@@ -25,6 +25,11 @@ class Raw:
         self._fd = fd
         self._former: list[Any] | None = None
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether there is a terminal and it is raw now."""
+        return self._former is not None
+
     def begin(self) -> None:
         """Make it raw, and remember how it was."""
         if self._former is None and os.isatty(self._fd):

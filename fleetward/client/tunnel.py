@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -106,9 +107,11 @@ class Tunnel(Sink):
             self._channel.send(PayloadType.OUTPUT, said)
 
     def gone(self, connection: Connection) -> None:
-        """The program's connection is closed both ways."""
-        if self._connections.pop(connection.stream_id, None) is not None:
-            self.finish(connection)
+        """The program's connection is closed both ways, whether all was sent and read or not."""
+        self._connections.pop(connection.stream_id, None)
+        said = self._mux.reset(connection.stream_id)
+        if said:
+            self._channel.send(PayloadType.OUTPUT, said)
         self.caught_up(connection)
 
     def slow(self, connection: Connection) -> None:
@@ -142,13 +145,16 @@ class Tunnel(Sink):
                 self._failed()
         elif payload_type == PayloadType.OUTPUT:
             for event in self._mux.receive(payload):
-                connection = self._connections.get(event.stream_id)
-                if connection is None:
-                    continue
-                if isinstance(event, smux.Data):
-                    connection.write(event.payload)
-                elif isinstance(event, smux.Closed):
-                    connection.end()
+                if (connection := self._connections.get(event.stream_id)) is not None:
+                    self._tell(connection, event)
+
+    def _tell(self, connection: Connection, event: smux.MuxEvent) -> None:
+        if isinstance(event, smux.Data):
+            connection.write(event.payload)
+        elif isinstance(event, smux.Reset):
+            connection.abort()
+        elif isinstance(event, smux.Closed):
+            connection.end_soon()
 
     def room(self) -> None:
         """Of Sink."""
@@ -169,6 +175,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, tunnel: Tunnel) -> None:
         self._tunnel = tunnel
+        self._is_ended_here = False
         self._is_ended_there = False
         self.stream_id = 0
 
@@ -190,6 +197,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Of asyncio; True keeps the other direction open."""
+        self._is_ended_here = True
         self._tunnel.finish(self)
         return not self._is_ended_there
 
@@ -209,10 +217,16 @@ class Connection(asyncio.Protocol):
         """What the node's side sent."""
         self._transport.write(data)
 
-    def end(self) -> None:
-        """The node's side sends no more; of an official agent it does not listen any more either."""
+    def end_soon(self) -> None:
+        """The node's side sends no more. That it was reset may come right behind it, and is another end."""
         self._is_ended_there = True
-        if self._tunnel.keeps_halves_open and self._transport.can_write_eof():
+        asyncio.get_running_loop().call_soon(self._end)
+
+    def _end(self) -> None:
+        """End as the node's side did; of an official agent it does not listen any more either."""
+        if self._transport.is_closing():
+            return
+        if self._tunnel.keeps_halves_open and not self._is_ended_here:
             self._transport.write_eof()
         else:
             self._transport.close()
@@ -222,7 +236,9 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
 
     def abort(self) -> None:
-        """Cut it off."""
+        """Cut it off, and let the program see that: a reset, as an ordinary end would say that it has all there is."""
+        connected: socket.socket = self._transport.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
 from fleetward.protocol.data_channel.handshake import (
+    OUR_TERMS,
     AgentHandshake,
     Completed,
     Encrypt,
@@ -27,7 +28,6 @@ from fleetward.protocol.data_channel.handshake import (
     OpenKey,
     Send,
     Step,
-    Terms,
 )
 from fleetward.protocol.data_channel.opening import read_open_message
 from fleetward.protocol.data_channel.stream import Data, Side, Stream
@@ -84,7 +84,7 @@ class FarEnd:
             properties=properties,
             kms_key_id=key_id,
             customer_message=customer_message,
-            terms=Terms() if is_ours else None,
+            terms=OUR_TERMS if is_ours else None,
         )
         self._is_running = not handshake
         self._socket: WSTransport | None = None
