@@ -11,7 +11,7 @@
 Against official ends the window counts frames and each is acknowledged by itself. A frame is doubtful when the socket
 was lost after it was sent: it goes out again at once, but the official client answers nothing to a frame it already
 has, so doubtful frames hold nobody up. They are known to be there when more frames after them were acknowledged than
-that client can hold back. Between our own ends (Terms) the window counts bytes and every doubt is cleared by the next
+the peer can hold back. Between our own ends (Terms) the window counts bytes and every doubt is cleared by the next
 acknowledgement. Source: agent protocol reference, sections 11.7 and 12.1.
 """
 
@@ -38,7 +38,6 @@ _FRAME_BYTES = 1024
 _WINDOW_FRAMES = 1000
 _QUEUE_BYTES = 64 * 1024
 _MOST_DOUBTFUL = 10_000
-_HELD_BACK_BY_OFFICIAL_CLIENT = 10_000
 
 _LOOK_EVERY = 0.1
 """Seconds between looks at what is late; no frame is late sooner."""
@@ -76,10 +75,17 @@ class Sending:
     """Frames of one message type, numbered from 0."""
 
     def __init__(
-        self, message_type: str, *, first_flags: int, clock_ms: Callable[[], int], new_id: Callable[[], uuid.UUID]
+        self,
+        message_type: str,
+        *,
+        first_flags: int,
+        held_back_by_peer: int,
+        clock_ms: Callable[[], int],
+        new_id: Callable[[], uuid.UUID],
     ) -> None:
         self._message_type = message_type
         self._first_flags = first_flags
+        self._held_back_by_peer = held_back_by_peer
         self._clock_ms = clock_ms
         self._new_id = new_id
         self._seal: Callable[[int, bytes], bytes] | None = None
@@ -179,7 +185,7 @@ class Sending:
 
     def _clear_doubts(self) -> None:
         self._acknowledged_after_doubt += 1
-        if self._acknowledged_after_doubt > _HELD_BACK_BY_OFFICIAL_CLIENT:
+        if self._acknowledged_after_doubt > self._held_back_by_peer:
             for sent in self._doubtful.values():
                 self._forget(sent)
             self._doubtful.clear()
@@ -188,7 +194,7 @@ class Sending:
         wait = max(self._timer.seconds, _LOOK_EVERY)
         if self._terms is None:
             return sent.at + wait
-        return max(sent.at, self._progress_at) + min(wait * 2 ** min(sent.repeats, 10), self._timer.longest)
+        return max(sent.at, self._progress_at) + min(wait * (1 << min(sent.repeats, 10)), self._timer.longest)
 
     def _oldest(self) -> list[_Sent]:
         return [next(iter(frames.values())) for frames in (self._doubtful, self._in_flight) if frames]
@@ -234,12 +240,15 @@ class Sending:
 
     def _next_payload(self) -> tuple[int, bytes]:
         payload_type, payload = self._queue.popleft()
-        most = self._frame_bytes if payload_type in _STREAMS else len(payload)
+        if payload_type not in _STREAMS:
+            self._queued_bytes -= len(payload)
+            return payload_type, bytes(payload)
+        most = _FRAME_BYTES if self._terms is None else self._terms.frame_bytes
         if len(payload) > most:
             view = memoryview(payload)
             self._queue.appendleft((payload_type, view[most:]))
             payload = view[:most]
-        elif self._terms is not None and payload_type in _STREAMS:
+        elif self._terms is not None:
             payload = self._joined(payload_type, payload, most)
         self._queued_bytes -= len(payload)
         return payload_type, bytes(payload)
@@ -251,7 +260,3 @@ class Sending:
             parts.append(self._queue.popleft()[1])
             size += len(parts[-1])
         return b"".join(parts) if len(parts) > 1 else payload
-
-    @property
-    def _frame_bytes(self) -> int:
-        return _FRAME_BYTES if self._terms is None else self._terms.frame_bytes

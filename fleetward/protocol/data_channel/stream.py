@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 OUTPUT_STREAM = "output_stream_data"
 INPUT_STREAM = "input_stream_data"
+HELD_BACK_BY_CLIENT, HELD_BACK_BY_AGENT = 10_000, 100_000
+"""Frames that official ends keep ahead of a missing one."""
 LARGEST_MESSAGE_BYTES = HEADER_BYTES + 256 * 1024 + 28
 """The largest frame that Terms allow, sealed."""
 
@@ -95,7 +97,13 @@ class Stream:
         self._own_type = own
         self._other_type = other
         first_flags = Flag.SYN if side is Side.AGENT else 0
-        self._sending = Sending(own, first_flags=first_flags, clock_ms=clock_ms, new_id=new_id)
+        self._sending = Sending(
+            own,
+            first_flags=first_flags,
+            held_back_by_peer=HELD_BACK_BY_CLIENT if side is Side.AGENT else HELD_BACK_BY_AGENT,
+            clock_ms=clock_ms,
+            new_id=new_id,
+        )
         self._receiving = Receiving(other, clock_ms=clock_ms, new_id=new_id)
 
     @property
