@@ -25,6 +25,7 @@ ROWS = (
     "tag_condition",
     "fleet_back",
     "session_relay",
+    "sessions",
 )
 ROW_SECONDS = 1200.0
 
