@@ -183,6 +183,14 @@ class FarEnd:
         frame = StreamFrame(message_type, json.dumps(body).encode(), uuid.uuid4(), time.time_ns() // 1_000_000)
         self._write(encode(frame))
 
+    def write_raw(self, message: bytes) -> None:
+        """Send a binary message that may be none of the protocol's."""
+        self._write(message)
+
+    async def until_asked(self, times: int) -> None:
+        """Wait until the process has called so often."""
+        await self.until(lambda: len(self.requests) >= times)
+
     def cut(self) -> None:
         """Reset the connection, if there is one."""
         if self.writer is not None:
@@ -239,6 +247,7 @@ class FarEnd:
         body = await reader.readexactly(int(headers.get("content-length") or 0))
         assert headers["authorization"].startswith("AWS4-HMAC-SHA256 ")
         self.requests.append((request, headers, body))
+        self._changed.set()
         if self.refusal is not None:
             status, answer = self.refusal
         elif request.startswith(f"POST /v1/data-channel/{SESSION_ID} "):
