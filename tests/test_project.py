@@ -146,6 +146,7 @@ WITHOUT_RESOURCES: dict[str, str] = {
     "fleetward:DescribeHalt": "account and region as a whole",
     "fleetward:DescribeKeys": "the store as a whole",
     "fleetward:Halt": "account and region as a whole",
+    "fleetward:ListAccessRequests": "decided as ssm:DescribeOpsItems",
     "fleetward:ListAuditRecords": "account and region as a whole",
     "fleetward:ListCommandOutputs": "decided as ssm:GetCommandInvocation",
     "fleetward:ListRegions": "the store as a whole",
@@ -209,6 +210,7 @@ TESTED_BY: dict[str, str] = {
     "fleetward/server/call.py": "tests/server/test_jobs.py",
     "fleetward/server/db.py": "tests/server/test_jobs.py",
     "fleetward/server/edge/background.py": "tests/server/test_two_servers.py",
+    "fleetward/server/edge/link.py": "tests/server/test_sessions_across_servers.py",
     "fleetward/server/edge/plain_websocket.py": "tests/server/edge/test_connection.py",
     "fleetward/server/edge/reset.py": "tests/server/test_ephemeral.py",
     "fleetward/server/edge/room.py": "tests/server/edge/test_pages.py",
@@ -249,6 +251,7 @@ NOT_OF_A_MODULE: dict[str, str] = {
     "tests/test_project.py": "the project as a whole",
     "tests/test_main_job.py": "the first journey with real parts",
     "tests/server/test_two_servers.py": "two whole servers",
+    "tests/server/test_sessions_across_servers.py": "sessions between two whole servers",
 }
 OF_THE_WHOLE = (
     "tests/api/",

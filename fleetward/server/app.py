@@ -61,6 +61,7 @@ from fleetward.server.edge.oidc import Oidc
 from fleetward.server.edge.outside import Performer
 from fleetward.server.edge.pages import OUTPUTS, SESSIONS, Pages
 from fleetward.server.edge.passwords import Passwords
+from fleetward.server.edge.peers import Peers
 from fleetward.server.edge.pipeline import Pipeline
 from fleetward.server.edge.recorder import Recorders
 from fleetward.server.edge.reset import PATH as RESET
@@ -242,11 +243,22 @@ class Application:
             holder=self.identities.holder,
             recorders=self.recorders,
         )
+        self.peers = Peers(
+            channels=self.data_channels,
+            run=self.call,
+            ring=self.keys,
+            settings=self.settings,
+            server_id=self.server_id,
+            memory=self.memory,
+        )
+        self.data_channels.peers = self.peers
         self.key_watch = KeyWatch(run=self.call, ring=self.keys, settings=self.settings, server_id=self.server_id)
         self.bus.subscribe(self._wake)
         await self.bus.start()
         await self.identities.refresh(self.clock.now())
         await self.key_watch.look(self.clock.now())
+        await self.peers.look()
+        self.runner.settings = replace(self.settings, peer_listen=self.peers.address)  # its port is known now
         self.background = Background(
             runner=self.runner,
             run=self.call,
@@ -277,6 +289,7 @@ class Application:
         """Refuse new work, close channels, finish what runs, close the store."""
         self.pages.stopping = True
         self.channels.close_all()
+        self.peers.close()
         self.data_channels.close_all()
         self.waits.close()
         self.server.should_exit = True
@@ -305,7 +318,7 @@ class Application:
         for address in self.settings.listen:
             sockets.append((listen(address), self._tls))
         self.addresses = [_url("https", each) for each, _ in sockets]
-        self.runner.settings = replace(self.settings, public_url=self._public_url())  # now that the port is known
+        self.runner.settings = replace(self.runner.settings, public_url=self._public_url())  # and now that of this one
         if self.settings.http:
             host, _ = split_address(self.settings.http)
             if host not in ("127.0.0.1", "::1", "localhost"):
@@ -394,6 +407,7 @@ class Application:
         """Every second: sessions that are over, grants that were taken away; every minute: recordings left over."""
         for second in itertools.count():
             try:
+                await self.peers.look()
                 await self.data_channels.every_second()
                 if second % RECORDINGS_LOOK == 0:
                     await self.recorders.sweep()

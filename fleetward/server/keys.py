@@ -22,7 +22,9 @@ from pathlib import Path
 
 import orjson
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 HEAD = struct.Struct(">BI")
 NONCE_BYTES = 12
@@ -54,6 +56,7 @@ class KeyRing:
     """Master keys by number; one of them seals, by default the newest, all of them open."""
 
     def __init__(self, keys: Mapping[int, bytes]) -> None:
+        self._keys: Mapping[int, bytes] = {}
         self._ciphers: dict[int, AESGCM] = {}
         self.checks: dict[int, str] = {}
         """By number, what tells a key from another of the same number without telling the key."""
@@ -76,6 +79,7 @@ class KeyRing:
         self._ciphers = {**self._ciphers, **added}  # sealing goes on meanwhile, in other threads
         self.sealing = sealing
         self._ciphers = added
+        self._keys = dict(keys)
         self.checks = {number: _check(key) for number, key in keys.items()}
 
     def use(self, number: int) -> None:
@@ -83,6 +87,10 @@ class KeyRing:
         if number not in self._ciphers:
             raise KeyFault(f"master key {number}, which is in use, is not in this ring")
         self.sealing = number
+
+    def derive(self, number: int, purpose: str, size: int) -> bytes:
+        """Secret bytes that whoever has master key `number` can make, the same at every time; HKDF-SHA256."""
+        return HKDF(hashes.SHA256(), size, None, f"fleetward {purpose}".encode()).derive(self._keys[number])
 
     def seal(self, plain: bytes, identity: str) -> bytes:
         """Encrypt `plain` so that only the same `identity` opens it."""

@@ -70,6 +70,9 @@ ADD_SERVER = insert(servers)
 ALL_SERVERS = select(servers.c.server_id)
 LAPSED = select(servers.c.server_id).where(servers.c.lease_until < bindparam("before"))
 LIVING = select(servers.c.server_id).where(servers.c.lease_until > bindparam("now"))
+PEER_ADDRESS = select(servers.c.peer_address).where(
+    servers.c.server_id == bindparam("server"), servers.c.lease_until > bindparam("now")
+)
 DROP_SERVER = delete(servers).where(servers.c.server_id == bindparam("server"))
 DROP_CONNECTIONS = update(connections).where(connections.c.server_id == bindparam("server")).values(server_id=None)
 
@@ -153,6 +156,12 @@ def renew(call: Call, request: tuple[str, str]) -> None:
 def living(call: Call) -> Sequence[str]:
     """The servers whose leases have not lapsed."""
     return call.db.values(LIVING, now=call.now)
+
+
+def peer_address(call: Call, server_id: str) -> str | None:
+    """Where a server is reached by others; empty when it is not, None when it does not live."""
+    address: str | None = call.db.value(PEER_ADDRESS, server=server_id, now=call.now)
+    return address
 
 
 def alone(call: Call, server_id: str) -> None:

@@ -42,9 +42,18 @@ class Forwarder:
 
     def __init__(self, target: int) -> None:
         self.target = target
+        self._ends: list[socket.socket] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> int:
+        """Cut the connections that go through it; how many ends they had."""
+        ends, self._ends = self._ends, []
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        return len(ends)
 
     def close(self) -> None:
         """Take no more connections."""
@@ -64,6 +73,7 @@ class Forwarder:
                 near.close()
                 continue
             far.settimeout(None)
+            self._ends += (near, far)
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
 
@@ -80,7 +90,7 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
 class Pair:
     """Servers `a` and `b`, and a node whose agent reaches one of them through `forwarder`."""
 
-    def __init__(self, folder: Path, postgres: Postgres, database: str, nats: Nats) -> None:
+    def __init__(self, folder: Path, postgres: Postgres, database: str, nats: Nats, **settings: Any) -> None:
         self.folder = folder
         self._postgres = postgres
         self._database = database
@@ -92,6 +102,7 @@ class Pair:
             "bus": f"nats://{nats.address}?prefix={database}",
             "keys": ring,
             "requests_per_principal": 10_000,
+            **settings,
         }
         self.a, self.b = (self._server(name, options) for name in "ab")
         self._threads = ThreadPoolExecutor(2)  # kept: a server ends with the thread that started it

@@ -201,18 +201,49 @@ class Session:
         self._recorder: Recorder | None = None
         self._meter = Meter()
         self._is_over = False
+        self._ending: asyncio.TimerHandle | None = None
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether the node's end is at another server, which this one has a link to."""
+        end = self._ends.get(End.NODE)
+        return end is not None and end.is_far
+
+    def awaits_node(self, client_epoch: int) -> bool:
+        """Whether this connection of the client is here, and still without a node's end."""
+        client = self._ends.get(End.CLIENT)
+        return not self._is_over and client is not None and client.epoch == client_epoch and End.NODE not in self._ends
 
     def join(self, end: SessionEnd, joined: Joined) -> None:
         """An end is open: the one before it, if any, is not the session's any more."""
+        self._replace(end)
+        if not joined.repeats_well and self._acknowledged is None:
+            self._acknowledged = Acknowledged()
+        if joined.recorded and self._recorder is None and end.which is End.NODE:
+            self._recorder = self._channels.recorders.open(joined)
+        self._introduce(end)
+        if end.which is End.CLIENT and End.NODE not in self._ends and joined.owner is not None:
+            self._channels.look_soon([self])
+
+    def link(self, end: SessionEnd) -> None:
+        """The node's end is at another server, and the link to it is open: that server tells both ends to go on."""
+        self._replace(end)
+        for frame in self._acknowledgements:
+            end.send(frame)
+        self._deliver_waiting(end)
+        self._ends[End.CLIENT].resume_reading()
+
+    def _replace(self, end: SessionEnd) -> None:
         which = end.which
         before = self._ends.get(which)
         self._ends[which] = end
         if before is not None:
             before.close(WSCloseCode.OK)
-        if not joined.repeats_well and self._acknowledged is None:
-            self._acknowledged = Acknowledged()
-        if joined.recorded and self._recorder is None:
-            self._recorder = self._channels.recorders.open(joined)
+        if which is End.CLIENT and self.is_linked:  # by a link of the connection before
+            self._ends.pop(End.NODE).close(WSCloseCode.OK)
+
+    def _introduce(self, end: SessionEnd) -> None:
+        which = end.which
         if which is End.NODE:
             for frame in self._acknowledgements:
                 end.send(frame)
@@ -229,21 +260,28 @@ class Session:
         waiting, self._waiting[end.which] = self._waiting[end.which], deque()
         self._waiting_bytes[end.which] = 0
         for frame in waiting:
-            end.send(frame)
+            self._give(end, frame)
 
     def leave(self, end: SessionEnd) -> None:
         """The connection of an end is gone."""
-        if self._ends.get(end.which) is not end:
+        which = end.which
+        if self._ends.get(which) is not end:
             return
-        del self._ends[end.which]
-        other = self._ends.get(end.which.other)
+        del self._ends[which]
+        if which is End.CLIENT and self.is_linked:
+            self._ends.pop(End.NODE).close(WSCloseCode.OK)
+        other = self._ends.get(which.other)
         if other is not None:
             other.send(note("pause_publication"))
             other.resume_reading()
         else:
             self._forget()
-        if not self._is_over:
-            self._submit(LEAVES[end.which], (self.key.session_id, end.epoch))
+        if self._is_over:
+            return
+        if not end.is_far:
+            self._submit(LEAVES[which], (self.key.session_id, end.epoch))
+        elif which is End.NODE:
+            self._channels.look_soon([self])
 
     def _forget(self) -> None:
         self.count()
@@ -257,22 +295,32 @@ class Session:
         which = source.which
         if self._is_over or self._ends.get(which) is not source:
             return
-        if frame[_PAYLOAD_TYPE] in _COUNTED:
-            self._meter.add(which, len(frame) - HEADER_BYTES)
         if which is End.NODE and frame.startswith(_OF_SERVER, _TYPE_AT):
             return
         if self._acknowledged is not None and self._settles(self._acknowledged, source, frame):
             return
-        if self._recorder is not None:
-            self._recorder.frame(which, frame)
+        if which is End.NODE and not source.is_far:
+            self._keep_account(which, frame)
         other = self._ends.get(which.other)
         if other is not None:
-            other.send(frame)
+            self._give(other, frame)
             return
         self._waiting[which.other].append(frame)
         self._waiting_bytes[which.other] += len(frame)
         if self._waiting_bytes[which.other] > WAITS_FOR_AN_END:
             source.pause_reading()
+
+    def _give(self, end: SessionEnd, frame: bytes) -> None:
+        if end.which is End.NODE and not end.is_far:
+            self._keep_account(End.CLIENT, frame)
+        end.send(frame)
+
+    def _keep_account(self, source: End, frame: bytes) -> None:
+        """Count and record what passes the node's end: of two servers, the one that has it does."""
+        if frame[_PAYLOAD_TYPE] in _COUNTED:
+            self._meter.add(source, len(frame) - HEADER_BYTES)
+        if self._recorder is not None:
+            self._recorder.frame(source, frame)
 
     def _settles(self, acknowledged: Acknowledged, source: SessionEnd, frame: bytes) -> bool:
         """Help an official agent with its acknowledgements; whether the frame needs to go no further."""
@@ -300,15 +348,28 @@ class Session:
 
     def stands(self, row: Any) -> None:
         """How the store sees it: going on, over, or with a newer connection of an end somewhere else."""
-        if self._is_over:
+        if self._is_over or self._ending is not None:
             return
         if row is None or row.ended_at is not None:
-            self._end("" if row is None else row.details)
+            text = "" if row is None else row.details
+            if self.is_linked:
+                self._ending = asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, self._end, text)
+            else:
+                self._end(text)
             return
-        for which, epoch in ((End.NODE, row.node_epoch), (End.CLIENT, row.client_epoch)):
-            end = self._ends.get(which)
-            if end is not None and end.epoch < epoch:
+        for end in tuple(self._ends.values()):
+            if end.is_outdated(row):
+                if end.is_far:
+                    self.leave(end)
                 end.close(WSCloseCode.OK)
+        if self._is_elsewhere(row) and self._channels.peers is not None:
+            self._channels.peers.reach(self, row)
+
+    def _is_elsewhere(self, row: Any) -> bool:
+        """Whether the client is here and its node at another server."""
+        client_is_here = self.awaits_node(row.client_epoch) and not self._ends[End.CLIENT].is_far
+        elsewhere = row.node_server not in (None, self._channels.server_id)
+        return client_is_here and elsewhere and row.node_left_at is None
 
     def _end(self, text: str) -> None:
         self._is_over = True

@@ -134,29 +134,7 @@ class Server(uvicorn.Server):
         sockets: Sequence[tuple[socket.socket, ssl.SSLContext | None]],
         memory: Memory,
     ) -> None:
-        config = uvicorn.Config(
-            app,
-            http=Connection,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            date_header=True,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=5,
-            backlog=4096,
-        )
-        config.fleetward_limits = Limits(  # type: ignore[attr-defined]
-            settings.header_timeout,
-            settings.body_timeout,
-            settings.connections_per_address,
-            settings.websockets == "picows",
-            memory,
-        )
-        config.fleetward_upgrade = upgrade  # type: ignore[attr-defined]
-        super().__init__(config)
+        super().__init__(configured(app, settings, upgrade, memory))
         self._settings = settings
         self._sockets = sockets
         self.serving = asyncio.Event()
@@ -195,6 +173,33 @@ class Server(uvicorn.Server):
         self.serving.set()
 
 
+def configured(app: Any, settings: Settings, upgrade: Upgrade, memory: Memory) -> uvicorn.Config:
+    """What connections of a port go by: an ASGI application, and who decides about upgrades."""
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        date_header=True,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=5,
+        backlog=4096,
+    )
+    config.fleetward_limits = Limits(  # type: ignore[attr-defined]
+        settings.header_timeout,
+        settings.body_timeout,
+        settings.connections_per_address,
+        settings.websockets == "picows",
+        memory,
+    )
+    config.fleetward_upgrade = upgrade  # type: ignore[attr-defined]
+    return config
+
+
 def calm_collector() -> None:
     """Let the garbage collector look at less, less often.
 
@@ -206,7 +211,7 @@ def calm_collector() -> None:
     gc.set_threshold(10_000, 10, 100)
 
 
-def listen(address: str) -> socket.socket:
+def listen(address: str, option: str = "--listen") -> socket.socket:
     """A listening socket for `host:port`; port 0 takes a free one. A taken port gives one clear sentence."""
     host, port = split_address(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -219,7 +224,7 @@ def listen(address: str) -> socket.socket:
     except OSError as fault:
         listening.close()
         reason = "the port is already in use" if fault.errno == 98 else fault.strerror
-        raise SettingsFault(f"cannot listen on {address}: {reason}; choose another with --listen") from fault
+        raise SettingsFault(f"cannot listen on {address}: {reason}; choose another with {option}") from fault
     listening.setblocking(False)
     return listening
 

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
@@ -40,6 +40,13 @@ GOODBYE_SECONDS = {End.CLIENT: 1.0, End.NODE: 5.0}
 
 class SessionEnd(WSListener):
     """Token first, then frames, which are the session's to forward."""
+
+    is_far = False
+    """Whether the end itself is at another server, and this the link to there."""
+    masks = False
+    """Whether frames are sent as a WebSocket's client has to send them."""
+    ping_after = PING_AFTER
+    drop_after = DROP_AFTER
 
     def __init__(
         self,
@@ -143,7 +150,7 @@ class SessionEnd(WSListener):
         outgoing, self._outgoing = self._outgoing, []
         if self._transport is None:
             return
-        if self._channels.plain or len(outgoing) == 1:
+        if self.masks or self._channels.plain or len(outgoing) == 1:
             for frame in outgoing:
                 self._transport.send(WSMsgType.BINARY, frame)
         else:
@@ -166,13 +173,18 @@ class SessionEnd(WSListener):
     def keep_alive(self) -> None:
         """Ping a peer that has been silent for a while, drop one that stayed so; called every second."""
         silent = time.monotonic() - self._heard_at
-        if self._transport is None or self._is_paused or silent < PING_AFTER:
+        if self._transport is None or self._is_paused or silent < self.ping_after:
             return
-        if silent > DROP_AFTER:
+        if silent > self.drop_after:
             log.info("end of a session silent", extra={"fields": self._fields})
             self._transport.disconnect(graceful=False)
-        elif int(silent) % int(PING_AFTER) == 0:
+        elif int(silent) % int(self.ping_after) == 0:
             self._transport.send_ping()
+
+    def is_outdated(self, row: Any) -> bool:
+        """Whether the session's row knows a newer connection of this end."""
+        newest: int = row.node_epoch if self.which is End.NODE else row.client_epoch
+        return self.epoch < newest
 
     @property
     def _fields(self) -> dict[str, str]:

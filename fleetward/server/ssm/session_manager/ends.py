@@ -99,6 +99,7 @@ class Joined:
     recorded: bool
     title: str
     started_at: datetime
+    node_epoch: int
     repeats_well: bool
     """Whether the node's agent repeats all that is lost: ours does, official ones need help with it."""
     ended: str | None = None
@@ -191,6 +192,21 @@ def client_joins(call: Call, request: tuple[str, str, str]) -> Joined:
     return _joined(call, row, row.client_epoch + 1, row.node_server if row.node_left_at is None else None)
 
 
+def client_is_brought(call: Call, request: tuple[str, int, str, str]) -> Joined:
+    """Entry: another server brings an end that it holds: `(session_id, client's epoch, its id, this server's)`.
+
+    AccessDeniedException unless the client's end is there and the node's here, as the store has it.
+    """
+    session_id, epoch, there, here = request
+    row = table.find(call, session_id)
+    client = None if row is None else (row.client_server, row.client_epoch, row.client_left_at)
+    if row is None or row.ended_at is not None or client != (there, epoch, None):
+        raise AccessDeniedException(f"The client's end of {session_id} is not at that server.")
+    if row.node_server != here or row.node_left_at is not None:
+        raise AccessDeniedException(f"The node's end of {session_id} is not at this server.")
+    return _joined(call, row, epoch, here)
+
+
 def node_leaves(call: Call, request: tuple[str, int]) -> None:
     """Entry: the connection `(session_id, epoch)` of a node is gone; a newer one is not touched."""
     session_id, epoch = request
@@ -266,6 +282,7 @@ def _joined(call: Call, row: Row[Any], epoch: int, owner: str | None, ended: str
         recorded=row.recorded,
         title=f"{row.owner_arn} on {row.node_id}",
         started_at=row.started_at,
+        node_epoch=row.node_epoch,
         repeats_well=presence.agent_version(call, row.node_id).startswith("fleetward"),
         ended=ended,
     )

@@ -1,0 +1,174 @@
+"""Peers: how a client's end that came to this server reaches the server that holds the node's end.
+
+`Session` says when: a client is here, and by the store its node is at another living server. A link that breaks is made
+again in the same way, to whoever holds the node's end by then; the client's socket stays, and waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import picows
+from picows import WSCloseCode, WSTransport
+
+from fleetward.server import presence
+from fleetward.server.call import Context, service_context
+from fleetward.server.edge.connection import WEBSOCKET_FRAME_LIMIT
+from fleetward.server.edge.link import Link
+from fleetward.server.edge.memory import Memory
+from fleetward.server.edge.peer_port import PeerPort, path_of
+from fleetward.server.keys import KeyRing
+from fleetward.server.peer_trust import PeerTrust, peer_name
+from fleetward.server.service import Entry
+from fleetward.server.settings import Settings
+from fleetward.server.ssm.session_manager.ends import End
+from fleetward.server.ssm.session_manager.table import key_of
+
+if TYPE_CHECKING:
+    from fleetward.server.edge.data_channels import DataChannels, Session
+
+log = logging.getLogger("fleetward.peers")
+
+ADDRESS = Entry("presence.peer-address", presence.peer_address, reads=True)
+DIAL_SECONDS = 5.0
+AGAIN_AFTER = 2.0
+"""Seconds until a server that could not be reached, or refused, is asked again for the same session."""
+
+Run = Callable[[Entry, Context, Any], Awaitable[Any]]
+
+
+class NodeLink(Link):
+    """A node's end as the server has it that its client came to."""
+
+    masks = True
+
+    def __init__(self, channels: DataChannels, session: Session, row: Any) -> None:
+        super().__init__(channels, End.NODE, session.key, row.node_server, row.node_epoch)
+        self._awaited_by = session
+        self._client_epoch = row.client_epoch
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """The other server takes what the client sends; unless the client has gone or found its node meanwhile."""
+        self._transport = transport
+        if self._awaited_by.awaits_node(self._client_epoch):
+            self._session = self._awaited_by
+            self._session.link(self)
+        else:
+            self.close(WSCloseCode.OK)
+
+    def finish(self, text: str) -> None:
+        """The session is over, as the other server has found itself."""
+        self.close(WSCloseCode.OK)
+
+    def is_outdated(self, row: Any) -> bool:
+        """Whether the node's end is at another server now; a new connection to the same one changes nothing."""
+        return bool(row.node_epoch >= self.node_epoch and row.node_server != self.server_id)
+
+
+class Peers:
+    """The other servers, for sessions between them and this one."""
+
+    def __init__(
+        self,
+        *,
+        channels: DataChannels,
+        run: Run,
+        ring: KeyRing,
+        settings: Settings,
+        server_id: str,
+        memory: Memory,
+    ) -> None:
+        self._channels = channels
+        self._run = run
+        self._ring = ring
+        self._settings = settings
+        self._server_id = server_id
+        self._port: PeerPort | None = None
+        if settings.peer_listen:
+            self._port = PeerPort(channels=channels, run=run, settings=settings, memory=memory)
+        self._known: tuple[Any, ...] = ()
+        self._client: ssl.SSLContext | None = None
+        self._dialling: dict[str, asyncio.Task[None]] = {}
+        self._failed: dict[str, tuple[str, int, float]] = {}
+        self._told: set[str] = set()
+
+    @property
+    def address(self) -> str:
+        """Where other servers reach this one; empty: not at all."""
+        return "" if self._port is None else self._port.address
+
+    async def look(self) -> None:
+        """Follow the key ring; called at the start and every second."""
+        known = (self._ring.sealing, *sorted(self._ring.checks.items()))
+        if known != self._known:
+            trust = await asyncio.to_thread(PeerTrust, self._ring, self._server_id, self._settings.data)
+            self._client = trust.client()
+            if self._port is not None:
+                await self._port.listen(trust.server())
+            self._known = known
+        now = time.monotonic()
+        self._failed = {topic: each for topic, each in self._failed.items() if now - each[2] < AGAIN_AFTER}
+
+    def reach(self, session: Session, row: Any) -> None:
+        """Have a link made for a session whose client is here and whose node is, by its row, at another server."""
+        topic = session.key.topic
+        failed = self._failed.get(topic)
+        same = failed is not None and failed[:2] == (row.node_server, row.node_epoch)
+        if failed is not None and same and time.monotonic() - failed[2] < AGAIN_AFTER:
+            return
+        if topic not in self._dialling:
+            task = self._dialling[topic] = asyncio.ensure_future(self._dial(session, row))
+            task.add_done_callback(lambda _: self._dialling.pop(topic, None))
+
+    def close(self) -> None:
+        """The server stops."""
+        if self._port is not None:
+            self._port.close()
+        for task in tuple(self._dialling.values()):
+            task.cancel()
+
+    async def _dial(self, session: Session, row: Any) -> None:
+        there, topic = row.node_server, session.key.topic
+        self._failed[topic] = (there, row.node_epoch, time.monotonic())
+        try:
+            address = await self._run(ADDRESS, service_context(row.account_id, row.region), there)
+            if address is None:
+                return  # it has died: its node comes again, here or elsewhere
+            if not address:
+                self._tell(there, "it has no --peer-listen address")
+                session.close(WSCloseCode.TRY_AGAIN_LATER)
+                return
+            async with asyncio.timeout(DIAL_SECONDS):
+                await self._connect(
+                    address, NodeLink(self._channels, session, row), path_of(key_of(row), row.client_epoch)
+                )
+        except (OSError, TimeoutError, picows.WSError) as fault:
+            self._tell(there, f"{type(fault).__name__}: {fault}"[:300])
+        except Exception:
+            log.exception("a peer was not reached")
+        else:
+            self._failed.pop(topic, None)
+            self._told.discard(there)
+
+    async def _connect(self, address: str, link: NodeLink, path: str) -> None:
+        await picows.ws_connect(
+            lambda: link,
+            f"wss://{address}{path}",
+            ssl_context=self._client,
+            server_hostname=peer_name(link.server_id),
+            websocket_handshake_timeout=DIAL_SECONDS,
+            enable_auto_pong=False,
+            max_frame_size=WEBSOCKET_FRAME_LIMIT,
+            max_redirects=0,
+        )
+
+    def _tell(self, server_id: str, reason: str) -> None:
+        """Once, until it is reached again: sessions come by the hundred."""
+        if server_id not in self._told:
+            self._told.add(server_id)
+            log.warning("a peer cannot be reached", extra={"fields": {"server": server_id, "reason": reason}})
