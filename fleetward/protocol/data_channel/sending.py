@@ -8,11 +8,12 @@
                               doubtful ---------------------+
 ```
 
-Against official ends the window counts frames and each is acknowledged by itself. A frame is doubtful when the socket
-was lost after it was sent: it goes out again at once, but the official client answers nothing to a frame it already
-has, so doubtful frames hold nobody up. They are known to be there when more frames after them were acknowledged than
-the peer can hold back. Between our own ends (Terms) the window counts bytes and every doubt is cleared by the next
-acknowledgement. Source: agent protocol reference, sections 11.7 and 12.1.
+A frame is doubtful when the socket was lost after it was sent. Against official ends the window counts frames and each
+is acknowledged by itself. Doubtful frames go out again at once, all of them, but the official client answers nothing to
+a frame it already has, so they hold nobody up, and are known to be there when more frames after them were acknowledged
+than the peer can hold back. Between our own ends (Terms) the window counts bytes. Of doubtful frames the first goes out
+again, the answer tells how far the peer is, and what is doubtful then goes out. Source: agent protocol reference,
+sections 11.7 and 12.1.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from fleetward.protocol.errors import LocalProtocolError, RemoteProtocolError
@@ -64,6 +66,15 @@ class RetransmissionTimer:
         self.seconds = min(self._round_trip + max(0.01, 4 * self._variation), self.longest)
 
 
+class _Again(Enum):
+    """What has to go out again at once because a socket was lost."""
+
+    NOTHING = "nothing"
+    FIRST = "first"
+    WHAT_THE_ANSWER_LEAVES = "what the answer leaves"
+    ALL = "all"
+
+
 @dataclass(slots=True)
 class _Sent:
     data: bytes
@@ -97,7 +108,7 @@ class Sending:
         self._doubtful: dict[int, _Sent] = {}
         self._sent_bytes = 0
         self._acknowledged_after_doubt = 0
-        self._everything_is_due = False
+        self._again = _Again.NOTHING
         self._timer = RetransmissionTimer()
         self._looked_at = -math.inf
         self._progress_at = -math.inf
@@ -140,17 +151,19 @@ class Sending:
 
     def due_at(self) -> float | None:
         """When the oldest frame is late, if none is acknowledged until then."""
-        if self._everything_is_due:
+        if self._doubtful and self._again in (_Again.FIRST, _Again.ALL):
             return 0.0
         late_at = min((self._late_at(sent) for sent in self._oldest()), default=None)
         return None if late_at is None else max(late_at, self._looked_at + _LOOK_EVERY)
 
     def reconnected(self) -> None:
-        """What was sent may be lost: it goes out again with the next `outgoing`, oldest first."""
+        """What was sent may be lost: it goes out again, beginning with the next `outgoing`, oldest first."""
         self._doubtful.update(self._in_flight)
         self._in_flight.clear()
         self._acknowledged_after_doubt = 0
-        self._everything_is_due = bool(self._doubtful)
+        for sent in self._doubtful.values():
+            sent.repeats = 0
+        self._again = _Again.ALL if self._terms is None else _Again.FIRST
 
     def acknowledged(self, number: int, now: float) -> None:
         """The peer has this one frame; a frame that was acknowledged before changes nothing."""
@@ -163,6 +176,7 @@ class Sending:
         if sent is not None:
             self._forget(sent)
             self._timer.observe(now - sent.at)
+        self._answered()
 
     def acknowledged_up_to(self, number: int, now: float) -> None:
         """The peer has this frame and all before it."""
@@ -175,10 +189,15 @@ class Sending:
         if latest is not None:
             self._timer.observe(now - latest.at)
             self._progress_at = now
+        self._answered()
 
     def _check(self, number: int) -> None:
         if not 0 <= number < self._next:
             raise RemoteProtocolError(f"frame {number} is acknowledged, which was never sent")
+
+    def _answered(self) -> None:
+        if self._again is _Again.WHAT_THE_ANSWER_LEAVES:
+            self._again = _Again.ALL
 
     def _forget(self, sent: _Sent) -> None:
         self._sent_bytes -= len(sent.data)
@@ -200,19 +219,24 @@ class Sending:
         return [next(iter(frames.values())) for frames in (self._doubtful, self._in_flight) if frames]
 
     def _late(self, now: float) -> list[bytes]:
-        if self._everything_is_due:
-            self._everything_is_due = False
-            late = list(self._doubtful.values())
-            for sent in late:
-                sent.repeats = -1
-        elif now < self._looked_at + _LOOK_EVERY:
-            return []
-        else:
+        late = self._lost()
+        if not late and now >= self._looked_at + _LOOK_EVERY:
             late = [sent for sent in self._oldest() if now >= self._late_at(sent)]
+            for sent in late:
+                sent.repeats += 1
         for sent in late:
             self._looked_at = sent.at = now
-            sent.repeats += 1
         return [sent.data for sent in late]
+
+    def _lost(self) -> list[_Sent]:
+        """What goes out again because a socket was lost, late or not."""
+        if self._again is _Again.ALL:
+            self._again = _Again.NOTHING
+            return list(self._doubtful.values())
+        if self._again is _Again.FIRST and self._doubtful:
+            self._again = _Again.WHAT_THE_ANSWER_LEAVES
+            return [next(iter(self._doubtful.values()))]
+        return []
 
     def _window_is_open(self) -> bool:
         if self._terms is None:

@@ -221,6 +221,27 @@ def test_everything_goes_out_again_in_order_over_a_new_socket() -> None:
     assert sender.is_drained
 
 
+def test_our_own_end_is_asked_how_far_it_is_before_everything_goes_out_again() -> None:
+    sender = sending(Terms(frame_bytes=1024))
+    sender.send(1, bytes(5 * 1024))
+    assert len(sender.outgoing(0.0)) == 5
+    sender.reconnected()
+    assert sender.due_at() == 0.0
+    assert numbers(sender.outgoing(0.1)) == [0]
+    assert sender.outgoing(0.15) == []
+    sender.acknowledged_up_to(2, 0.2)
+    assert sender.due_at() == 0.0
+    assert numbers(sender.outgoing(0.2)) == [3, 4]
+    assert sender.outgoing(0.21) == []
+    sender.reconnected()
+    assert numbers(sender.outgoing(0.3)) == [3]
+    assert numbers(sender.outgoing(sender.due_at() or 0.0)) == [3]
+    sender.acknowledged_up_to(4, 5.0)
+    assert sender.is_drained
+    assert sender.due_at() is None
+    assert sender.outgoing(5.0) == []
+
+
 def test_new_socket_with_nothing_under_way_sends_nothing() -> None:
     sender = sending()
     sender.reconnected()
