@@ -50,7 +50,9 @@ def list_(
     from fleetward.cli.api import Api
 
     filters = [{"key": key, "value": value} for key, value in (("Target", node), ("Owner", owner)) if value]
-    request = {"State": "History" if history else "Active", "Filters": filters}
+    request: dict[str, Any] = {"State": "History" if history else "Active"}
+    if filters:
+        request["Filters"] = filters
     found = _described(Api(), request, limit)
     if as_json:
         print(json.dumps(found, indent=2))

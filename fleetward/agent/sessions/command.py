@@ -66,7 +66,7 @@ class Command:
         await self._drain()
         code = self._process.returncode
         self.exit_code = code if code >= 0 else 128 - code
-        if self._separates:
+        if self._separates or not self._peer.is_official:
             self._peer.send(PayloadType.EXIT_CODE, f"EXIT_CODE: {self.exit_code}".encode())
 
     async def end(self) -> None:

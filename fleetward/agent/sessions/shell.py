@@ -34,6 +34,8 @@ class Shell:
             self._terminal.write(self._profile.encode() + b"\n")
         self.exit_code = await self._terminal.ended()
         self._pass_on(self._characters.rest())
+        if self.exit_code is not None and not self._peer.is_official:
+            self._peer.send(PayloadType.EXIT_CODE, f"EXIT_CODE: {self.exit_code}".encode())
 
     async def end(self) -> None:
         """Hang up."""

@@ -47,10 +47,12 @@ def test_a_prefix_that_is_not_allowed_ends_the_session(tmp_path: Path) -> None:
     with_session(tmp_path, content(document), work)
 
 
-def test_as_one_stream_nothing_else_is_sent(tmp_path: Path) -> None:
-    far = with_session(tmp_path, content(commands(SCRIPT, interactive=False)), to_the_end)
+@pytest.mark.parametrize("terms", [OUR_TERMS, None], ids=["ours", "official"])
+def test_as_one_stream_only_our_own_client_is_told_the_exit_code(tmp_path: Path, terms: Terms | None) -> None:
+    far = with_session(tmp_path, content(commands(SCRIPT, interactive=False)), to_the_end, terms)
     assert far.printed == b"out\nwrong\n"
-    assert {kind for kind, _ in far.seen} == {PayloadType.OUTPUT}
+    told = [(kind, payload) for kind, payload in far.seen if kind != PayloadType.OUTPUT]
+    assert [kind for kind, _ in told] == [PayloadType.EXIT_CODE] * (terms is not None)
 
 
 def test_no_shell_reads_the_words(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fleetward.agent.sessions.shell import read_size
 from fleetward.protocol.data_channel.handshake import OUR_TERMS, Terms
+from fleetward.protocol.frame import PayloadType
 from tests.agent.machine import alive
 from tests.agent.sessions.far_end import FarEnd, commands, content, with_session
 
@@ -31,6 +32,8 @@ def test_the_size_is_seen_and_the_exit_ends_the_session(tmp_path: Path, terms: T
 
     far = with_session(tmp_path, content(commands("exec sh")), work, terms)
     assert far.states == ["Connected", "Terminating"]
+    codes = [payload for kind, payload in far.seen if kind == PayloadType.EXIT_CODE]
+    assert codes == ([] if terms is None else [b"EXIT_CODE: 3"])
 
 
 @ENDS
