@@ -7,7 +7,8 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,33 +18,69 @@ import pytest
 from fleetward.protocol.control_channel import SessionClosed, SessionRequested
 from fleetward.protocol.frame import PayloadType
 from tests.channel import Channel
-from tests.server.test_two_servers import Pair
+from tests.server.test_two_servers import Forwarder, Pair
 from tests.services import Nats, Postgres
 from tests.serving import Node, eventually
-from tests.sessions import ClientEnd, NodeEnd, recording, shown, start, status, terminate
+from tests.sessions import (
+    ClientEnd,
+    NodeEnd,
+    SocketEnd,
+    client_opening,
+    client_socket,
+    recording,
+    resume,
+    shown,
+    start,
+    status,
+    terminate,
+)
 
 pytestmark = pytest.mark.slow
 
 MOST_AT_ONCE = 256 * 1024
 
 
+class Linked(Pair):
+    """Two servers that reach each other through forwarders."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, peer_listen="127.0.0.1:0", **settings)
+        self.links: list[Forwarder] = []
+        for server_id, address in self.query("SELECT server_id, peer_address FROM presence_servers"):
+            link = Forwarder(int(address.rpartition(":")[2]))
+            self.links.append(link)
+            where = f"WHERE server_id = '{server_id}'"
+            self.execute(f"UPDATE presence_servers SET peer_address = '127.0.0.1:{link.port}' {where}")
+
+    def cut(self) -> int:
+        """Cut every link; how many ends of connections there were."""
+        return sum(link.cut() for link in self.links)
+
+    def stop(self) -> None:
+        super().stop()
+        for link in self.links:
+            link.close()
+
+
 @pytest.fixture(scope="module")
-def pair(postgres_server: Postgres, nats_server: Nats) -> Iterator[Pair]:
-    """Two servers that reach each other, each through a forwarder."""
+def pair(postgres_server: Postgres, nats_server: Nats) -> Iterator[Linked]:
+    """Two servers that reach each other."""
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="fleetward-across-", dir=memory if memory.is_dir() else None))
     database = postgres_server.new_database()
-    made = Pair(folder, postgres_server, database, nats_server, peer_listen="127.0.0.1:0", session_resume=20)
+    made = Linked(folder, postgres_server, database, nats_server)
     yield made
     made.stop()
+    failures = [line for server in (made.a, made.b) for line in server.logged() if line["level"] == "error"]
+    assert failures == [], failures[0]
     postgres_server.drop_database(database)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 class Machine:
-    """A machine with a control channel to one of the servers."""
+    """A machine whose agent can be with either server."""
 
-    def __init__(self, pair: Pair, number: int) -> None:
+    def __init__(self, pair: Linked, number: int) -> None:
         self.pair = pair
         self.at_a = pair.a.join(number)
         self.at_b = replace(self.at_a, server=pair.b)
@@ -71,7 +108,7 @@ class Machine:
 
 
 @pytest.fixture
-def machine(pair: Pair) -> Iterator[Machine]:
+def machine(pair: Linked) -> Iterator[Machine]:
     """A machine whose channel is with server a."""
     made = Machine(pair, 5)
     yield made
@@ -79,14 +116,24 @@ def machine(pair: Pair) -> Iterator[Machine]:
 
 
 def some_text(size: int) -> bytes:
+    """Text that no part of is like another."""
     return random.Random(size).randbytes(size // 2).hex().encode()
 
 
-def send_all(source: NodeEnd | ClientEnd, sink: NodeEnd | ClientEnd, payload: bytes, within: float = 60.0) -> None:
-    """Send a payload from one end to the other, driving both; it must come intact."""
+def send_all(
+    source: SocketEnd,
+    sink: SocketEnd,
+    payload: bytes,
+    disturb: Callable[[], object] = lambda: None,
+    within: float = 90.0,
+) -> None:
+    """Send a payload from one end to the other, driving both; it must come intact whatever happens half-way."""
     got, sent, until = bytearray(), 0, time.monotonic() + within
+    half_way: list[Callable[[], object]] = [disturb]
     while len(got) < len(payload):
         assert time.monotonic() < until, f"{len(got)} of {len(payload)} bytes within {within} s"
+        if half_way and len(got) > len(payload) // 2:
+            half_way.pop()()
         room = min(source.stream.room, MOST_AT_ONCE, len(payload) - sent)
         if room > 0:
             source.send(payload[sent : sent + room])
@@ -97,7 +144,7 @@ def send_all(source: NodeEnd | ClientEnd, sink: NodeEnd | ClientEnd, payload: by
     assert hashlib.sha256(got).digest() == hashlib.sha256(payload).digest()
 
 
-def echo(agent: NodeEnd, client: ClientEnd) -> None:
+def echo(agent: SocketEnd, client: SocketEnd) -> None:
     """Bytes go both ways."""
     client.send(b"there")
     agent.read(b"there")
@@ -106,7 +153,7 @@ def echo(agent: NodeEnd, client: ClientEnd) -> None:
 
 
 def test_bytes_go_both_ways_between_servers_until_the_session_is_terminated_at_the_clients(
-    pair: Pair, machine: Machine
+    pair: Linked, machine: Machine
 ) -> None:
     started = start(machine.at_b)
     assert machine.channel.event(SessionRequested).session_id == started.session_id
@@ -129,3 +176,73 @@ def test_bytes_go_both_ways_between_servers_until_the_session_is_terminated_at_t
     for bytes_counted, sent in zip(counted, (1_000_000, 5_000_000), strict=True):  # at one of the servers, repeats too
         assert sent < bytes_counted < 1.5 * sent
     assert shown(recording(pair.a, started.session_id)).startswith("and back")
+
+
+@contextmanager
+def between(pair: Linked, machine: Machine, **request: Any) -> Iterator[tuple[NodeEnd, ClientEnd]]:
+    """A session with the node's end at server a and the client's at b."""
+    started = start(machine.at_b, **request)
+    assert machine.channel.event(SessionRequested).session_id == started.session_id
+    with NodeEnd(machine.at_a, started.session_id) as agent, ClientEnd(pair.b, started) as client:
+        client.noted("start_publication")
+        agent.noted("start_publication")
+        yield agent, client
+
+
+def test_a_link_that_breaks_is_made_again_and_loses_no_byte(pair: Linked, machine: Machine) -> None:
+    with between(pair, machine) as (agent, client):
+        for source, sink in ((agent, client), (client, agent)):
+            assert pair.cut() > 0
+            client.noted("pause_publication")
+            agent.noted("pause_publication")
+            client.noted("start_publication")
+            agent.noted("start_publication")
+            send_all(source, sink, some_text(600_000), disturb=pair.cut)
+        echo(agent, client)
+        assert machine.row(client.started.session_id)[1::2][:2] == (1, 1)  # neither end had to open anew
+        terminate(machine.at_a, client.started.session_id)
+        assert "Terminated by" in client.closed(2)
+
+
+def test_a_client_that_comes_to_the_nodes_server_and_back_goes_on(pair: Linked, machine: Machine) -> None:
+    with between(pair, machine) as (agent, client):
+        client.server, at_b = pair.a, client.started
+        client.started = resume(machine.at_a, at_b.session_id)
+        client.again(client_socket(pair.a, client.started.url), client_opening(client.started.token))
+        echo(agent, client)
+        assert machine.row(at_b.session_id)[0] == machine.row(at_b.session_id)[2]
+        client.come_again(machine.at_b)
+        echo(agent, client)
+        client.cut()
+        agent.noted("pause_publication")
+        client.come_again(machine.at_b)
+        echo(agent, client)
+
+
+def test_a_node_that_moves_to_the_other_server_and_back_goes_on_with_its_client(pair: Linked, machine: Machine) -> None:
+    with between(pair, machine) as (agent, client):
+        for there in (machine.at_b, machine.at_a):
+            agent.node = there
+
+            def move() -> None:
+                agent.cut()
+                agent.come_again()
+
+            send_all(agent, client, some_text(600_000), disturb=move)
+            echo(agent, client)
+        assert machine.row(client.started.session_id)[1::2][:2] == (3, 1)  # the client's socket stayed
+
+
+def test_a_session_goes_on_at_the_clients_server_when_the_other_one_is_killed(pair: Linked, machine: Machine) -> None:
+    """The last of this module: server a is gone then."""
+    with between(pair, machine) as (agent, client):
+        echo(agent, client)
+        agent.send(b"never seen by a client")
+        pair.a.kill()
+        client.noted("pause_publication")
+        agent.node = machine.at_b
+        agent.come_again()
+        client.read(b"never seen by a client")
+        echo(agent, client)
+        terminate(machine.at_b, client.started.session_id)
+        assert "Terminated by" in client.closed(2)
