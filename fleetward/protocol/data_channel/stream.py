@@ -150,7 +150,7 @@ class Stream:
         return min((time for time in times if time is not None), default=None)
 
     def reconnected(self, now: float) -> None:
-        """The socket is another: what is unacknowledged goes out again, in order, beginning with the next `outgoing`."""
+        """The socket is another: what is unacknowledged goes out again in order, from the next `outgoing` on."""
         self.paused = False
         self._sending.reconnected()
         self._receiving.reconnected(now)
