@@ -80,6 +80,7 @@ from fleetward.server.sign_ins import providers
 from fleetward.server.ssm import (
     activations,
     documents,
+    just_in_time_access,
     nodes,
     run_command,
     service_settings,
@@ -102,7 +103,18 @@ SERVICES: Sequence[Service] = (
     ssm,
     own.own,
 )
-CAPABILITIES = (*S3, tags, service_settings, nodes, activations, documents, run_command, session_manager, state_manager)
+CAPABILITIES = (
+    *S3,
+    tags,
+    service_settings,
+    nodes,
+    activations,
+    documents,
+    run_command,
+    just_in_time_access,
+    session_manager,
+    state_manager,
+)
 
 ALONE = Entry("presence.alone", presence.alone)
 FREE_JOBS = Entry("jobs.free-all", jobs.free_all)
@@ -118,6 +130,7 @@ SEAL_AUDIT = Entry("timer audit.seal", audit.seal, audit=False)
 FORGET_AUDIT = Entry("timer audit.forget", audit.forget, audit=False)
 RECORD_SEEN = Entry("audit.record-seen", audit.record_seen, audit=False)
 SIGNING_KEYS = Entry("nodes.signing-keys", nodes.signing_keys, reads=True)
+ACCESS_LIVES = Entry("just-in-time-access.lives", just_in_time_access.lives, reads=True)
 
 TIMERS: Sequence[Timer] = (
     Timer("audit.seal", timedelta(seconds=2), SEAL_AUDIT, audit.TENANTS_UNSEALED),
@@ -216,7 +229,7 @@ class Application:
         """Open the port and start everything behind it."""
         self._loop = asyncio.get_running_loop()
         self.store.deliver = self._deliver  # type: ignore[attr-defined]
-        self.identities = Identities(self.call, self.keys, self.settings, SIGNING_KEYS)
+        self.identities = Identities(self.call, self.keys, self.settings, SIGNING_KEYS, ACCESS_LIVES)
         self.channels = Channels(runner=self.runner, services=SERVICES, server_id=self.server_id)
         ec2messages.offer(self.channels.take.function, ssm.replies)
         self.passwords = Passwords()

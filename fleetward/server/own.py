@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy import Row
+
 from fleetward.server import audit, key_rotation, kms, regions
 from fleetward.server.call import Call, Resource
 from fleetward.server.iam import principals
@@ -13,8 +15,9 @@ from fleetward.server.jobs import Job, Next
 from fleetward.server.s3 import content
 from fleetward.server.service import Service
 from fleetward.server.sign_ins import federation, listing, sessions, tries
-from fleetward.server.ssm import nodes, session_manager
+from fleetward.server.ssm import just_in_time_access, nodes, session_manager
 from fleetward.server.ssm.errors import InvocationDoesNotExist
+from fleetward.server.ssm.just_in_time_access import answering
 from fleetward.server.ssm.run_command import commands, outputs, reverts
 
 own = Service("fleetward")
@@ -188,6 +191,34 @@ def list_sign_ins(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
 def revoke_sign_in(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """End a sign-in; within a second no server takes its keys."""
     return listing.revoke(call, request)
+
+
+@own.operation("ListAccessRequests", reads=True, action="ssm:DescribeOpsItems")
+def list_access_requests(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Requests for access to nodes: all, one's own, or those that wait for the caller's answer."""
+    return just_in_time_access.listing.listed(call, request)
+
+
+@own.operation("ApproveAccessRequest", resources=answering.the_run, action="ssm:SendAutomationSignal")
+def approve_access_request(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Approve a request whose policy names the caller."""
+    return _shown(call, answering.approve(call, request))
+
+
+@own.operation("RejectAccessRequest", resources=answering.the_run, action="ssm:SendAutomationSignal")
+def reject_access_request(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse a request whose policy names the caller."""
+    return _shown(call, answering.reject(call, request))
+
+
+@own.operation("RevokeAccess", resources=answering.the_run, action="ssm:SendAutomationSignal")
+def revoke_access(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+    """End a request or the access that it gave; within a second its keys and sessions end."""
+    return _shown(call, answering.revoke(call, request))
+
+
+def _shown(call: Call, row: Row[Any]) -> dict[str, Any]:
+    return just_in_time_access.listing.shapes(call, [row])[0]
 
 
 @own.timer(every=timedelta(minutes=10))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, func, insert, select, update
@@ -71,6 +71,11 @@ def find(call: Call, name: str) -> Row[Any]:
     if row is None:
         raise NoSuchEntityException(f"The group with name {name} cannot be found.")
     return row
+
+
+def of_user(call: Call, user_id: str) -> Sequence[Row[Any]]:
+    """The rows of the groups that a user is a member of, by his unique id."""
+    return call.db.all(OF_USER, of_user=user_id)
 
 
 def arn_of(row: Row[Any]) -> str:
@@ -178,7 +183,7 @@ def add_user_to_group(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """The group's policies count for the user too; one who is in it already stays."""
     group, user = find(call, request["GroupName"]), users.find(call, request["UserName"])
     if call.db.first(MEMBER, of_group=group.group_id, of_user=user.user_id) is None:
-        limits.exceeded("GroupsPerUser", len(call.db.all(OF_USER, of_user=user.user_id)))
+        limits.exceeded("GroupsPerUser", len(of_user(call, user.user_id)))
         call.db.run(ADD_MEMBER, {"group_id": group.group_id, "user_id": user.user_id})
         principals.changed(call)
     return {}
@@ -198,6 +203,6 @@ def remove_user_from_group(call: Call, request: Mapping[str, Any]) -> dict[str, 
 def list_groups_for_user(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     """The groups a user is in."""
     user = users.find(call, request["UserName"])
-    rows = call.db.all(OF_USER, of_user=user.user_id)
+    rows = of_user(call, user.user_id)
     shown, more = names.paged("ListGroupsForUser", rows, request, lambda row: str(row.folded))
     return {"Groups": [shape(row) for row in shown], **more}

@@ -134,6 +134,10 @@ class ResourceNotFoundException(AwsError):
     """There is no such session or request."""
 
 
+class ServiceQuotaExceededException(AwsError):
+    """There is as much of this as there may be."""
+
+
 class ServiceSettingNotFound(AwsError):
     """There is no service setting with this id."""
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import cedarpy
+
 from fleetward.protocol.document import DocumentFault
 
 AUTO_APPROVAL = "SSM-JustInTimeAccessAutoApprovalPolicy"
@@ -79,8 +81,6 @@ class Requester:
 
 def check(text: str, name: str) -> None:
     """Refuse a text that is no policy for the document of this name; DocumentFault."""
-    import cedarpy
-
     effects = _bounded(text)
     if not effects:
         raise DocumentFault("the policy has no statement")
@@ -96,8 +96,6 @@ def allows(texts: Sequence[str], requester: Requester, node_id: str, node_tags: 
 
     A statement that cannot be evaluated might have been a forbid: then nobody does.
     """
-    import cedarpy
-
     principal, resource, tags = (_uid(_USER, requester.user_id), _uid(_NODE, node_id), _uid(_TAGS, "caller"))
     attributes = {key: requester.tags[key] for key in ATTRIBUTES if key in requester.tags}
     groups = [_uid(_GROUP, each) for each in requester.groups]
@@ -149,8 +147,6 @@ def _line(text: str, at: int) -> int:
 
 @lru_cache(maxsize=64)
 def _policies(texts: tuple[str, ...]) -> Any:
-    import cedarpy
-
     for text in texts:
         _bounded(text)
     return cedarpy.PolicySet.from_str("\n".join(texts))

@@ -18,7 +18,7 @@ from fleetward.server.call import Call, Resource
 from fleetward.server.errors import AccessDeniedException, ThrottlingException, ValidationException
 from fleetward.server.iam import evaluate
 from fleetward.server.keys import token_hash
-from fleetward.server.ssm import documents, nodes, ssm
+from fleetward.server.ssm import documents, just_in_time_access, nodes, ssm
 from fleetward.server.ssm.errors import DoesNotExistException, InvalidDocument, TargetNotConnected
 from fleetward.server.ssm.session_manager import ends, limits, table
 from fleetward.server.ssm.session_manager.ending import START, end
@@ -188,7 +188,7 @@ def _row(
         "session_id": session_id,
         "node_id": request["Target"],
         "status": SessionStatus.CONNECTING.value,
-        "access_type": "Standard",
+        "access_type": just_in_time_access.access_type(call),
         "reason": request.get("Reason", ""),
         "started_at": call.now,
         "ended_at": None,
