@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetward.protocol.errors import LocalProtocolError, RemoteProtocolError
-from fleetward.protocol.frame import HEADER_BYTES, LATEST_CREATED_AT_MS, Flag, Frame, PayloadType, decode, encode
+from fleetward.protocol.frame import HEADER_BYTES, LATEST_CREATED_AT_MS, Flag, Frame, PayloadType, decode, encode, has_digest
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "frames"
 MESSAGE_ID = uuid.UUID("511aed2b-efb9-4cc1-9104-3945dd6cc5ea")
@@ -106,6 +106,15 @@ def test_digest_is_not_checked_when_told_so() -> None:
     data = bytearray(encode(sample()))
     data[80:112] = bytes(32)
     assert decode(bytes(data), check_digest=False) == sample()
+
+
+def test_digest_may_be_left_out() -> None:
+    data = encode(sample(), with_digest=False)
+    assert has_digest(encode(sample()))
+    assert not has_digest(memoryview(data))
+    assert decode(data, check_digest=False) == sample()
+    with pytest.raises(RemoteProtocolError, match="digest"):
+        decode(data)
 
 
 @given(frames, st.data())

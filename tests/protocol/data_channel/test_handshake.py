@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import os
+import random
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetward.protocol.data_channel.encryption import SessionKeys
@@ -28,12 +29,12 @@ from fleetward.protocol.data_channel.handshake import (
     Step,
     Terms,
 )
-from fleetward.protocol.data_channel.stream import Side, Stream
+from fleetward.protocol.data_channel.stream import Data, Side, Stream
 from fleetward.protocol.errors import LocalProtocolError
-from fleetward.protocol.frame import decode
+from fleetward.protocol.frame import PayloadType, decode
+from tests.protocol.data_channel.link import DATA_KEY, Link, stream
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "data_channel"
-DATA_KEY = bytes(range(64))
 ENCRYPTED_KEY = b"what KMS made of it"
 PROPERTIES = {"portNumber": "22", "type": "LocalPortForwarding"}
 
@@ -162,6 +163,79 @@ def test_key_that_kms_refuses_ends_the_handshake_at_both_ends() -> None:
 
 def test_keys_are_not_shown() -> None:
     assert repr(Encrypt(SessionKeys.of(DATA_KEY, Side.AGENT))) == "Encrypt()"
+
+
+class Session:
+    """Both ends of one session over a bad link, from the first request on; what comes after it is the payload."""
+
+    def __init__(self, seed: int, agent: AgentHandshake, client: ClientHandshake, **link: float) -> None:
+        self.ends = {side: stream(side) for side in Side}
+        self.link = Link(self.ends[Side.AGENT], self.ends[Side.CLIENT], seed, **link)
+        self.completed: dict[Side, Completed] = {}
+        self.heard = {Side.AGENT: b"", Side.CLIENT: b""}
+        self.sent = {side: random.Random(seed).randbytes(20_000) for side in Side}
+        self._agent, self._client = agent, client
+        self._do(Side.AGENT, agent.start(0.0))
+
+    def step(self) -> bool:
+        """Let the next thing happen; False when nothing is left to happen."""
+        goes_on = self.link.step()
+        for side, events in self.link.heard.items():
+            for event in events:
+                assert isinstance(event, Data)
+                self._hear(side, event)
+            events.clear()
+        return goes_on
+
+    def _hear(self, side: Side, event: Data) -> None:
+        handshake = self._agent if side is Side.AGENT else self._client
+        if handshake.is_over:
+            self.heard[side] += event.payload
+        elif side is Side.AGENT:
+            self._do(side, self._agent.receive(event.payload_type, event.payload, self.link.now))
+        else:
+            self._do(side, self._client.receive(event.payload_type, event.payload))
+
+    def _do(self, side: Side, steps: list[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Send):
+                self.ends[side].send(step.payload_type, step.payload)
+            elif isinstance(step, GenerateKey):
+                self._do(side, self._client.key_generated(DATA_KEY, ENCRYPTED_KEY))
+            elif isinstance(step, OpenKey):
+                self._do(side, self._agent.key_opened(DATA_KEY, self.link.now))
+            elif isinstance(step, Encrypt):
+                self.ends[side].encrypt(step.keys)
+            elif isinstance(step, Completed):
+                self.completed[side] = step
+                if step.terms is not None:
+                    self.ends[side].use(step.terms)
+                self.ends[side].send(PayloadType.OUTPUT, self.sent[side])
+
+
+@given(
+    st.integers(0, 2**32),
+    st.floats(0, 0.4),
+    st.floats(0, 0.4),
+    st.floats(0, 0.3),
+    st.sets(st.integers(0, 40), max_size=4),
+    st.sampled_from(["", "alias/test"]),
+    st.sampled_from([None, OUR_TERMS, Terms(2048, 8192)]),
+)
+@settings(max_examples=60)
+def test_session_begins_over_a_bad_link_and_loses_nothing(
+    seed: int, loss: float, repeats: float, jitter: float, cuts: set[int], key_id: str, terms: Terms | None
+) -> None:
+    agent = agent_half(kms_key_id=key_id, terms=terms)
+    session = Session(seed, agent, client_half(), loss=loss, repeats=repeats, jitter=jitter)
+    for number in range(20_000):
+        if number in cuts:
+            session.link.cut()
+        if not session.step():
+            break
+    assert {step.terms for step in session.completed.values()} == {terms}
+    assert session.heard == {Side.AGENT: session.sent[Side.CLIENT], Side.CLIENT: session.sent[Side.AGENT]}
+    assert all(end.is_drained for end in session.ends.values())
 
 
 # -- official ends -----------------------------------------------------------------------------------------------------
