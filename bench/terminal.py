@@ -14,7 +14,8 @@ from pathlib import Path
 BEGUN, DONE = b"terminal-begun", b"terminal-done"
 SAY_BEGUN, SAY_DONE = "printf 'terminal-%s' begun", "printf 'terminal-%s' done"
 """Commands whose output is a marker, but whose echo is none."""
-PAUSE_SECONDS = 0.01
+PAUSE_SECONDS = 0.03
+"""Between keys, as a fast typist makes it."""
 ECHO_SECONDS = 30.0
 
 

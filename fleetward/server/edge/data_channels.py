@@ -60,8 +60,11 @@ AT_ONCE = 500
 _OF_SERVER = b"agent_session_state"
 _ACKNOWLEDGE = b"acknowledge"
 _TYPE_AT = 4
-_PAYLOAD_TYPE = slice(112, 116)
-_COUNTED = frozenset(int(kind).to_bytes(4, "big") for kind in (PayloadType.OUTPUT, PayloadType.STANDARD_ERROR))
+_NEITHER_INPUT_NOR_OUTPUT = _ACKNOWLEDGE[0]
+"""How the types begin that are looked at more closely."""
+_PAYLOAD_TYPE_AT = 115
+"""Its last byte: the others are 0."""
+_COUNTED = (int(PayloadType.OUTPUT), int(PayloadType.STANDARD_ERROR))
 
 Holder = Callable[[str, str, str, datetime], Awaitable[Caller | None]]
 Run = Callable[[Entry, Context, Any], Awaitable[Any]]
@@ -200,6 +203,8 @@ class Session:
         self._acknowledged: Acknowledged | None = None
         self._recorder: Recorder | None = None
         self._meter = Meter()
+        self._accounts = False
+        """Whether the node's end is here, where what goes through is counted and recorded."""
         self._is_over = False
         self._ending: asyncio.TimerHandle | None = None
 
@@ -240,7 +245,24 @@ class Session:
         if before is not None:
             before.close(WSCloseCode.OK)
         if which is End.CLIENT and self.is_linked:  # by a link of the connection before
-            self._ends.pop(End.NODE).close(WSCloseCode.OK)
+            self._drop_link()
+        self._connect(before)
+
+    def _drop_link(self) -> None:
+        link = self._ends.pop(End.NODE)
+        link.is_current, link.other = False, None
+        link.close(WSCloseCode.OK)
+
+    def _connect(self, former: SessionEnd | None) -> None:
+        """Tell the ends of each other, and a former one that nobody listens to it any more; `forward` asks nobody."""
+        node, client = self._ends.get(End.NODE), self._ends.get(End.CLIENT)
+        self._accounts = node is not None and not node.is_far
+        if former is not None:
+            former.is_current, former.other = False, None
+        if node is not None:
+            node.is_current, node.other = True, client
+        if client is not None:
+            client.is_current, client.other = True, node
 
     def _introduce(self, end: SessionEnd) -> None:
         which = end.which
@@ -269,7 +291,8 @@ class Session:
             return
         del self._ends[which]
         if which is End.CLIENT and self.is_linked:
-            self._ends.pop(End.NODE).close(WSCloseCode.OK)
+            self._drop_link()
+        self._connect(end)
         other = self._ends.get(which.other)
         if other is not None:
             other.send(note("pause_publication"))
@@ -291,40 +314,53 @@ class Session:
             self._recorder = None
 
     def forward(self, source: SessionEnd, frame: bytes) -> None:
-        """Give the other end what this one sent; of a session that is over, and of an end replaced, nothing goes on."""
-        which = source.which
-        if self._is_over or self._ends.get(which) is not source:
+        """Give the other end what this one sent; of a session that is over, and of an end replaced, nothing goes on.
+
+        Every frame of every session comes through here.
+        """
+        if not source.is_current or self._is_over:
             return
-        if which is End.NODE and frame.startswith(_OF_SERVER, _TYPE_AT):
+        kind = frame[_TYPE_AT]
+        if kind == _NEITHER_INPUT_NOR_OUTPUT and source.is_node and frame.startswith(_OF_SERVER, _TYPE_AT):
             return
         if self._acknowledged is not None and self._settles(self._acknowledged, source, frame):
             return
-        if which is End.NODE and not source.is_far:
-            self._keep_account(which, frame)
-        other = self._ends.get(which.other)
-        if other is not None:
-            self._give(other, frame)
+        other = source.other
+        if other is None:
+            self._wait(source, frame)
             return
-        self._waiting[which.other].append(frame)
-        self._waiting_bytes[which.other] += len(frame)
-        if self._waiting_bytes[which.other] > WAITS_FOR_AN_END:
+        if self._accounts:
+            if frame[_PAYLOAD_TYPE_AT] in _COUNTED:
+                self._meter.add(source.is_node, len(frame) - HEADER_BYTES)
+            if self._recorder is not None:
+                self._recorder.frame(source.which, frame)
+        other.send(frame)
+
+    def _wait(self, source: SessionEnd, frame: bytes) -> None:
+        """Keep a frame for an end that is away. What comes from the node has passed its end already."""
+        if self._accounts:
+            self._keep_account(End.NODE, frame)
+        away = source.which.other
+        self._waiting[away].append(frame)
+        self._waiting_bytes[away] += len(frame)
+        if self._waiting_bytes[away] > WAITS_FOR_AN_END:
             source.pause_reading()
 
     def _give(self, end: SessionEnd, frame: bytes) -> None:
-        if end.which is End.NODE and not end.is_far:
+        if end.is_node and not end.is_far:
             self._keep_account(End.CLIENT, frame)
         end.send(frame)
 
     def _keep_account(self, source: End, frame: bytes) -> None:
         """Count and record what passes the node's end: of two servers, the one that has it does."""
-        if frame[_PAYLOAD_TYPE] in _COUNTED:
-            self._meter.add(source, len(frame) - HEADER_BYTES)
+        if frame[_PAYLOAD_TYPE_AT] in _COUNTED:
+            self._meter.add(source is End.NODE, len(frame) - HEADER_BYTES)
         if self._recorder is not None:
             self._recorder.frame(source, frame)
 
     def _settles(self, acknowledged: Acknowledged, source: SessionEnd, frame: bytes) -> bool:
         """Help an official agent with its acknowledgements; whether the frame needs to go no further."""
-        if source.which is End.NODE:
+        if source.is_node:
             again = acknowledged.answer(frame)
             if again is not None:
                 source.send(again)
@@ -409,14 +445,18 @@ class Meter:
     """Bytes of a session each way, and when the last of them went through."""
 
     def __init__(self) -> None:
-        self._bytes = {End.NODE: 0, End.CLIENT: 0}
+        self._to_node = 0
+        self._from_node = 0
         self._is_active = False
         self._active_at: datetime | None = None
         self._seconds = 0
 
-    def add(self, source: End, size: int) -> None:
-        """So many bytes of an end went through."""
-        self._bytes[source] += size
+    def add(self, from_node: bool, size: int) -> None:
+        """So many bytes went through."""
+        if from_node:
+            self._from_node += size
+        else:
+            self._to_node += size
         self._is_active = True
 
     def tick(self, now: datetime) -> bool:
@@ -424,15 +464,14 @@ class Meter:
         self._seconds += 1
         if self._is_active:
             self._is_active, self._active_at = False, now
-        return self._seconds >= COUNT_EVERY_SECONDS and any(self._bytes.values())
+        return self._seconds >= COUNT_EVERY_SECONDS and bool(self._to_node or self._from_node)
 
     def take(self) -> tuple[int, int, datetime | None] | None:
         """Bytes to the node, bytes from it, when the last were seen, and begin anew; None when there were none."""
-        if not any(self._bytes.values()):
+        if not (self._to_node or self._from_node):
             return None
-        counted = self._bytes[End.CLIENT], self._bytes[End.NODE], None if self._is_active else self._active_at
-        self._bytes = {End.NODE: 0, End.CLIENT: 0}
-        self._seconds = 0
+        counted = self._to_node, self._from_node, None if self._is_active else self._active_at
+        self._to_node = self._from_node = self._seconds = 0
         return counted
 
 

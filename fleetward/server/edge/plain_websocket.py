@@ -25,6 +25,11 @@ class PlainFrame:
     fin: bool
     payload: bytes
 
+    @property
+    def payload_size(self) -> int:
+        """How many bytes it carries."""
+        return len(self.payload)
+
     def get_payload_as_bytes(self) -> bytes:
         """What it carries."""
         return self.payload

@@ -34,8 +34,11 @@ CLIENT_JOINS = Entry("sessions.client-joins", ends.client_joins, audit=False)
 PING_AFTER = 30.0
 DROP_AFTER = 90.0
 """Seconds without any sign of life: then the peer has vanished without a word."""
+JOINED_BYTES = 8 * 1024
+"""Messages that are smaller on average leave as one write; for larger ones joining them costs more than it saves."""
 GOODBYE_SECONDS = {End.CLIENT: 1.0, End.NODE: 5.0}
 """How long an end has to leave by itself once it was told that the session is over."""
+_BINARY = WSMsgType.BINARY
 
 
 class SessionEnd(WSListener):
@@ -58,6 +61,11 @@ class SessionEnd(WSListener):
     ) -> None:
         self._channels = channels
         self.which = which
+        self.is_node = which is End.NODE
+        self.is_current = False
+        """Whether what it sends is the session's: not before it is open, and not once another has taken its place."""
+        self.other: SessionEnd | None = None
+        """The other end of the session, while both are here."""
         self.epoch = 0
         self._session_id = session_id
         self._context = context
@@ -72,6 +80,7 @@ class SessionEnd(WSListener):
         self._is_paused = False
         self.is_full = False
         """Whether the peer takes less than it is sent."""
+        self._has_spoken = False
         self._heard_at = time.monotonic()
 
     @property
@@ -88,11 +97,11 @@ class SessionEnd(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """A frame of the peer, which lives."""
-        self._heard_at = time.monotonic()
+        self._has_spoken = True
         kind = frame.msg_type
         try:
-            if kind == WSMsgType.BINARY and frame.fin and self._session is not None:
-                self._forward(frame.get_payload_as_bytes())
+            if kind is _BINARY and self._session is not None and frame.fin and frame.payload_size > HEADER_BYTES:
+                self._session.forward(self, frame.get_payload_as_bytes())
             elif kind in DATA_FRAMES:
                 self._take(frame)
             elif kind == WSMsgType.PING:
@@ -150,9 +159,10 @@ class SessionEnd(WSListener):
         outgoing, self._outgoing = self._outgoing, []
         if self._transport is None:
             return
-        if self.masks or self._channels.plain or len(outgoing) == 1:
+        count = len(outgoing)
+        if count == 1 or self.masks or self._channels.plain or sum(map(len, outgoing)) > count * JOINED_BYTES:
             for frame in outgoing:
-                self._transport.send(WSMsgType.BINARY, frame)
+                self._transport.send(_BINARY, frame)
         else:
             self._transport.underlying_transport.write(b"".join(_framed(outgoing)))
 
@@ -172,7 +182,10 @@ class SessionEnd(WSListener):
 
     def keep_alive(self) -> None:
         """Ping a peer that has been silent for a while, drop one that stayed so; called every second."""
-        silent = time.monotonic() - self._heard_at
+        now = time.monotonic()
+        if self._has_spoken:
+            self._has_spoken, self._heard_at = False, now
+        silent = now - self._heard_at
         if self._transport is None or self._is_paused or silent < self.ping_after:
             return
         if silent > self.drop_after:
