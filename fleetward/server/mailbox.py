@@ -64,7 +64,7 @@ class Lane(IntEnum):
 
 
 class Form(Enum):
-    """As what a message goes out; all but jobs go over the control channel alone, and once over each."""
+    """As what a message goes out; all but jobs go over the control channel alone, and once over each connection."""
 
     JOB = "agent_job"
     START_SESSION = "interactive_shell"
@@ -349,12 +349,13 @@ def take(renderers: Renderers) -> Callable[[Call, Sequence[Sent]], list[list[Out
                     "to_epoch": asked[row.node_id],
                     "first": row.first_sent_at or call.now,
                     "tries": row.attempts + 1,
-                    "due": _again_at(call, row, message, polling),
+                    "due": _again_at(call, row, polling),
                 }
             )
-            outgoing[row.node_id].append(
-                Outgoing(row.node_id, row.message_id, message.topic, message.content, row.created_at, message.form)
-            )
+            if message.form is Form.JOB or row.state != "sent" or row.epoch != asked[row.node_id]:
+                outgoing[row.node_id].append(
+                    Outgoing(row.node_id, row.message_id, message.topic, message.content, row.created_at, message.form)
+                )
         call.db.run(SENT, sent)
         call.db.run(REMOVE, stale)
         return [
@@ -365,10 +366,8 @@ def take(renderers: Renderers) -> Callable[[Call, Sequence[Sent]], list[list[Out
     return entry
 
 
-def _again_at(call: Call, row: Row[Any], message: Rendered, polling: bool) -> datetime:
+def _again_at(call: Call, row: Row[Any], polling: bool) -> datetime:
     """When a message that goes out now is due again without any news of it."""
-    if message.form is not Form.JOB:
-        return row.expires_at  # type: ignore[no-any-return]
     wait = POLLED_AGAIN_AFTER if polling else timedelta(seconds=REPEAT_AFTER[min(row.attempts, 3)])
     return call.now + wait
 

@@ -1,0 +1,31 @@
+"""Recordings: where they lie, and what is said while there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fleetward.server.ssm.errors import DoesNotExistException
+from fleetward.server.ssm.session_manager import recordings
+from fleetward.server.ssm.session_manager.table import Key
+
+
+def test_a_recording_is_located_once_it_is_stored(board: Any) -> None:
+    """Before that the session runs; or nothing was shown."""
+    session_id = board.open()
+    locate = board.world.entry(recordings.locate, reads=True)
+    with pytest.raises(DoesNotExistException, match="has not ended"):
+        locate({"SessionId": session_id})
+    board.world.call("TerminateSession", {"SessionId": session_id})
+    with pytest.raises(DoesNotExistException, match="no recording"):
+        locate({"SessionId": session_id})
+    key = recordings.object_key(Key(board.world.account, board.world.region, session_id))
+    board.world.entry(recordings.stored)((session_id, key, 123))
+    assert locate({"SessionId": session_id}) == {"Key": key, "Size": 123}
+
+
+def test_an_unknown_session_has_none(board: Any) -> None:
+    """DoesNotExistException, as ResumeSession says it."""
+    with pytest.raises(DoesNotExistException):
+        board.world.entry(recordings.locate)({"SessionId": "root-0123456789abcdef0"})
