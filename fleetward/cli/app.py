@@ -8,6 +8,7 @@ import typer
 
 from fleetward import __version__
 from fleetward.cli import (
+    access,
     agent,
     audit,
     ca,
@@ -48,6 +49,7 @@ program.command("resume")(command.resume)
 program.command("tunnel")(tunnel.tunnel)
 program.command("ssh-proxy")(tunnel.ssh_proxy)
 program.add_typer(session.program, name="session")
+program.add_typer(access.program, name="access")
 program.add_typer(command.program, name="command")
 program.add_typer(node.program, name="node")
 program.add_typer(ca.program, name="ca")
