@@ -39,6 +39,41 @@ asyncio.run(command("for /L %i in (1,1,20000) do @echo %i"))
 asyncio.run(command("ping -n 61 127.0.0.1", seconds=1))
 '@
 
+$terminal = @'
+import asyncio, re
+from fleetward.agent import platforms
+from fleetward.agent.platforms.terminal import Launch
+async def main():
+    here = platforms.current()
+    launch = Launch(here.session_shell(), here.session_environment(None), here.session_folder(None), None)
+    terminal, out = here.open_terminal(launch), bytearray()
+    terminal.begin(out.extend, lambda: None)
+    async def expect(text):
+        for _ in range(300):
+            if text in out:
+                return True
+            await asyncio.sleep(0.1)
+        return False
+    await asyncio.sleep(3)
+    terminal.resize(111, 33)
+    terminal.write(b"'size ' + $Host.UI.RawUI.WindowSize\r")
+    print("size seen:", await expect(b"size 111,33"))
+    terminal.write(b"1..20000 | % { \"line $_\" }; 'do' + 'ne'\r")
+    print("long output:", await expect(b"done"), len(out))
+    terminal.write(b"Start-Sleep 100\r"); await asyncio.sleep(1); terminal.write(b"\x03")
+    terminal.write(b"'af' + 'ter'\r")
+    print("Ctrl-C:", await expect(b"after"))
+    terminal.write(b"exit 3\r")
+    print("exit code:", await terminal.ended())
+    await terminal.hang_up()
+    again = here.open_terminal(launch)
+    again.begin(lambda data: None, lambda: None)
+    await asyncio.sleep(2)
+    await again.hang_up()
+    print("hung up")
+asyncio.run(asyncio.wait_for(main(), 120))
+'@
+
 function Step($name) { "`r`n== $name" }
 
 & {
@@ -50,6 +85,8 @@ function Step($name) { "`r`n== $name" }
     Step 'programs: output, exit code, time-out of the whole tree'
     Set-Content "$folder\programs.py" $programs; & $python "$folder\programs.py"
     if (Get-Process ping -ErrorAction SilentlyContinue) { 'WRONG: a program outlived its tree' }
+    Step 'a terminal: size, output, Ctrl-C, exit code 3, hang up'
+    Set-Content "$folder\terminal.py" $terminal; & $python "$folder\terminal.py"
     Step 'join'
     & $program join --endpoint $Endpoint --ca-sha256 $CaSha256 --activation-id $ActivationId `
         --activation-code $ActivationCode --state $state

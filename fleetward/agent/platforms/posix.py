@@ -125,9 +125,12 @@ class Posix:
 
     def open_terminal(self, launch: Launch) -> Terminal:
         """On a pty."""
-        from fleetward.agent.platforms.posix_terminal import PosixTerminal
+        if sys.platform != "win32":
+            from fleetward.agent.platforms.posix_terminal import PosixTerminal
 
-        return PosixTerminal(launch, self.account_options(launch.account))
+            return PosixTerminal(launch, self.account_options(launch.account))
+        else:
+            raise OSError("there are no ptys on Windows")
 
     def interrupt(self, pid: int, *, hard: bool = False) -> None:
         """A signal to the process group."""

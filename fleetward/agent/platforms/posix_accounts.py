@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fleetward.agent.platforms.account import Account, AccountFault
 
@@ -28,29 +29,34 @@ def find(name: str) -> Account | None:
     """The account of a name, None when there is none."""
     if sys.platform == "win32":
         return None
-    import pwd
+    else:
+        import pwd
 
-    try:
-        entry = pwd.getpwnam(name)
-    except (KeyError, ValueError, UnicodeEncodeError):
-        return None
-    groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir or "/", entry.pw_shell or "/bin/sh")
+        try:
+            entry = pwd.getpwnam(name)
+        except (KeyError, ValueError, UnicodeEncodeError):
+            return None
+        return _account(entry, tuple(os.getgrouplist(entry.pw_name, entry.pw_gid)))
 
 
 def own() -> Account:
     """The account of this process; one without an entry gets a name made of its id."""
-    if sys.platform == "win32":
-        raise AccountFault("accounts are another thing on Windows")
-    import pwd
+    if sys.platform != "win32":
+        import pwd
 
-    uid, gid = os.geteuid(), os.getegid()
-    try:
-        entry = pwd.getpwuid(uid)
-    except KeyError:
-        return Account(str(uid), uid, gid, tuple(os.getgroups()), "/", "/bin/sh")
-    groups = tuple(os.getgroups())
-    return Account(entry.pw_name, uid, gid, groups, entry.pw_dir or "/", entry.pw_shell or "/bin/sh")
+        uid = os.geteuid()
+        try:
+            return _account(pwd.getpwuid(uid), tuple(os.getgroups()))
+        except KeyError:
+            return Account(str(uid), uid, os.getegid(), tuple(os.getgroups()), "/", "/bin/sh")
+    else:
+        raise AccountFault("accounts are another thing on Windows")
+
+
+def _account(entry: Any, groups: tuple[int, ...]) -> Account:
+    """From an entry of `pwd`."""
+    home, shell = entry.pw_dir or "/", entry.pw_shell or "/bin/sh"
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, home, shell)
 
 
 def default(add: Callable[[str], list[str]], sudoers: Path = SUDOERS) -> Account:

@@ -12,6 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 from fleetward.agent.platforms.posix import hashed, output_of
 
 if TYPE_CHECKING:
+    from fleetward.agent.platforms.account import Account
+    from fleetward.agent.platforms.terminal import Launch, Terminal
     from fleetward.protocol.document.plan import PlatformType
 
 
@@ -87,9 +89,61 @@ class Windows:
 
     def powershell_command(self, script: Path, environment: Mapping[str, str]) -> list[str] | None:
         """Windows PowerShell, which every Windows has."""
-        root = environment.get("SystemRoot", r"C:\Windows")
-        program = rf"{root}\System32\WindowsPowerShell\v1.0\powershell.exe"
+        program = _powershell(environment)
         return [program, "-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Unrestricted", "-File", str(script)]
+
+    def may_change_account(self) -> bool:
+        """No: sessions run as SYSTEM, as the agent does (Ours; the official agent makes an administrator, ssm-user)."""
+        return False
+
+    def find_account(self, name: str) -> Account | None:
+        """Nobody's: run-as is for Linux and macOS alone."""
+        return None
+
+    def default_account(self) -> Account | None:
+        """The agent's own."""
+        return None
+
+    def session_environment(self, account: Account | None) -> dict[str, str]:
+        """The system's variables, without those of this agent and of AWS's programs."""
+        secret = ("FLEETWARD_", "AWS_", "HTTP_PROXY", "HTTPS_PROXY")
+        return {name: value for name, value in os.environ.items() if not name.upper().startswith(secret)}
+
+    def session_folder(self, account: Account | None) -> str:
+        """The system's."""
+        return rf"{_root(os.environ)}\System32"
+
+    def session_shell(self, commands: str | None = None) -> list[str]:
+        """Windows PowerShell."""
+        program = _powershell(os.environ)
+        return [program, "-NoLogo"] if commands is None else [program, "-NoLogo", "-Command", commands]
+
+    def split_command(self, commands: str) -> str:
+        """As it is: Windows programs split their lines themselves."""
+        return commands
+
+    def account_options(self, account: Account | None) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    def open_terminal(self, launch: Launch) -> Terminal:
+        """In a pseudo console."""
+        if sys.platform == "win32":
+            from fleetward.agent.platforms.windows_terminal import WindowsTerminal
+
+            return WindowsTerminal(launch, self.kill_tree)
+        else:
+            raise OSError("there are no pseudo consoles but on Windows")
+
+    def interrupt(self, pid: int, *, hard: bool = False) -> None:
+        """Ctrl-Break, which is all that a group of processes can be sent."""
+        if sys.platform == "win32":
+            import signal
+
+            try:
+                os.kill(pid, signal.CTRL_BREAK_EVENT)
+            except OSError:
+                pass
 
     def install_service(self, command: list[str], folder: Path) -> str:
         """A task that starts with the system, as SYSTEM, and runs without limit."""
@@ -110,6 +164,14 @@ class Windows:
             return
         for arguments in (["/End"], ["/Delete", "/F"]):
             subprocess.run(["schtasks", *arguments, "/TN", TASK], check=False, capture_output=True, timeout=60)
+
+
+def _root(environment: Mapping[str, str]) -> str:
+    return environment.get("SystemRoot", r"C:\Windows")
+
+
+def _powershell(environment: Mapping[str, str]) -> str:
+    return rf"{_root(environment)}\System32\WindowsPowerShell\v1.0\powershell.exe"
 
 
 def _registry(key: str, name: str) -> str:

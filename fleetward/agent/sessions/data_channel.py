@@ -112,10 +112,10 @@ class DataChannel:
             return None
         return self._early.popleft()
 
-    def attach(self, activity: Activity) -> None:
-        """From now on payloads go to this activity."""
+    def attach(self, activity: Activity, first: Data | None = None) -> None:
+        """From now on payloads go to this activity; `first` before those that have come already."""
         self._activity = activity
-        early = list(self._early)
+        early = [first, *self._early] if first is not None else list(self._early)
         self._early.clear()
         self._hand_over(early)
 

@@ -39,6 +39,8 @@ from fleetward.protocol.data_channel.handshake import (
     Send,
     Step,
 )
+from fleetward.protocol.data_channel.stream import Data
+from fleetward.protocol.frame import PayloadType
 
 log = logging.getLogger("fleetward.session")
 
@@ -70,6 +72,7 @@ class Session:
         self._state = StateFolder(Path(task["state"]))
         self._client = _client(task, self._state, link)
         self._channel = DataChannel(self._client, self._session_id, self._state.ca)
+        self._early_size: Data | None = None
 
     async def run(self) -> dict[str, str]:
         """Run it to its end; SessionFault when it does not come to be."""
@@ -122,7 +125,7 @@ class Session:
             self._channel.use(completed.terms)
         activity = self._begin(request, account, transcript, completed.client_version)
         try:
-            self._channel.attach(activity)
+            self._channel.attach(activity, self._early_size)
             await activity.run()
         finally:
             await activity.end()
@@ -199,6 +202,8 @@ class Session:
             data = await self._channel.next(max(0.0, deadline - loop.time()))
             if data is None:
                 steps = handshake.time_out()
+            elif data.payload_type == PayloadType.SIZE:
+                self._early_size, steps = data, []
             else:
                 steps = handshake.receive(data.payload_type, data.payload, loop.time())
 
