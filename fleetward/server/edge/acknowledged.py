@@ -17,6 +17,7 @@ from fleetward.protocol.frame import HEADER_BYTES, Flag, Frame, encode
 
 _OUTPUT = b"output_stream_data"
 _TYPE_AT = 4
+_NUMBER = b'"AcknowledgedMessageSequenceNumber":%d,'
 MOST_AHEAD = 10_000
 """Numbers that are remembered beyond the first one that is missing: as many as a client keeps."""
 
@@ -27,9 +28,17 @@ class Acknowledged:
     def __init__(self) -> None:
         self._next = 0
         self._ahead: set[int] = set()
+        self._awaited = _NUMBER % 0
 
     def note(self, frame: bytes) -> None:
-        """An acknowledgement of the client."""
+        """An acknowledgement of the client: as a rule of the next number, which is not worth to read it all."""
+        if self._awaited in frame and not self._ahead:
+            self._next += 1
+        else:
+            self._read(frame)
+        self._awaited = _NUMBER % self._next
+
+    def _read(self, frame: bytes) -> None:
         try:
             number = orjson.loads(frame[HEADER_BYTES:])["AcknowledgedMessageSequenceNumber"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -43,7 +52,7 @@ class Acknowledged:
 
     def answer(self, frame: bytes) -> bytes | None:
         """The acknowledgement to give again for a frame of the agent; None for one that the client has yet to take."""
-        if not frame.startswith(_OUTPUT, _TYPE_AT):
+        if frame[_TYPE_AT] != _OUTPUT[0]:
             return None
         number = int.from_bytes(frame[48:56], "big", signed=True)
         if number >= self._next and number not in self._ahead:
