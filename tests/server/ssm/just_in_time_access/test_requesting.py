@@ -124,6 +124,18 @@ def test_keys_end_with_who_asked_for_them(office: Any) -> None:
     assert not office.lives(keys)
 
 
+def test_keys_end_with_the_sign_in_that_they_came_by(office: Any) -> None:
+    bob = office.user("bob")
+    signed_in = {
+        **bob.caller.context,
+        issue.SIGN_IN: "si-00000000000000000001",
+        "aws:SourceIdentity": "bob@example.com",
+    }
+    bob = replace(bob, caller=replace(bob.caller, context=signed_in))
+    sealed = office.open(office.token(bob, office.approved(bob, office.fleet.admit()))["Credentials"]).context
+    assert (sealed["sign_in"], sealed["source_identity"]) == ("si-00000000000000000001", "bob@example.com")
+
+
 def test_keys_end_with_the_person_behind_a_role(office: Any) -> None:
     role_id, bob = office.role("Operators"), office.user("bob")
     session = office.session("Operators", role_id, "bob", bob.caller.user_id)

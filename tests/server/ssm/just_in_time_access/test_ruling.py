@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fleetward.protocol import document as protocol
 from fleetward.server.errors import AccessDeniedException, ValidationException
+from fleetward.server.ssm.documents import cedar
 
+GUIDE = Path(__file__).parents[4] / "docs" / "guides" / "just-in-time-access.md"
 ALICE = ("IamUser", "alice")
 PRODUCTION = {"targets": [{"key": "tag:Environment", "values": ["Production"]}]}
 
@@ -90,3 +95,12 @@ def test_a_request_keeps_the_policy_that_it_was_made_under(office: Any) -> None:
     office.world.call("UpdateDocumentDefaultVersion", {"Name": "Everything", "DocumentVersion": "2"})
     office.answer("Approve", alice, request_id)
     assert office.status(bob, request_id) == "Approved"
+
+
+def test_the_guide_s_policies_are_good() -> None:
+    text = GUIDE.read_text()
+    (manual,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    policy = protocol.parse_approval(json.loads(manual))
+    assert [len(level.approvers) for level in policy.levels] == [1, 2]
+    (automatic,) = re.findall(r"```\n(permit .*?)```", text, re.DOTALL)
+    cedar.check(automatic, cedar.AUTO_APPROVAL)
