@@ -141,7 +141,7 @@ class Tape:
         self._started_at = started_at
         self._stream: IO[bytes] | None = None
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        self._size = DEFAULT_SIZE
+        self._first_size: tuple[int, int] | None = None
         self._is_broken = False
 
     def write(self, noted: list[tuple[float, str, bytes]]) -> None:
@@ -183,7 +183,7 @@ class Tape:
             raise OSError(f"only {written} of {len(text)} bytes could be written")
 
     def _header(self) -> bytes:
-        columns, rows = self._size
+        columns, rows = self._first_size or DEFAULT_SIZE
         header = {
             "version": 2,
             "width": columns,
@@ -203,7 +203,7 @@ class Tape:
             elif kind == "m":
                 yield self._event(at, "m", GAP)
             elif (size := _size(frame[HEADER_BYTES:])) is not None:
-                self._size = size
+                self._first_size = self._first_size or size
                 yield self._event(at, "r", f"{size[0]}x{size[1]}")
 
     def _event(self, at: float, kind: str, text: str) -> bytes:
