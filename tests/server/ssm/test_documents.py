@@ -69,6 +69,7 @@ def test_a_created_document_is_described_and_got_back_byte_for_byte(world: Any) 
         indent=7,
     )
     request = {"Name": "Say", "Content": content, "DisplayName": "Say it", "VersionName": "first", "TargetType": "/"}
+    request |= {"CloudProviders": ["AWS", "Azure"]}
     created = world.call("CreateDocument", request)["DocumentDescription"]
     described = world.call("DescribeDocument", {"Name": "Say"})["Document"]
     assert described == created
@@ -92,6 +93,7 @@ def test_a_created_document_is_described_and_got_back_byte_for_byte(world: Any) 
         "Description": "Says something.",
         "VersionName": "first",
         "TargetType": "/",
+        "CloudProviders": ["AWS", "Azure"],
         "DisplayName": "Say it",
         "HashType": "Sha256",
         "CreatedDate": world.clock.now(),
@@ -213,11 +215,13 @@ def test_the_number_of_documents_is_bounded(world: Any, monkeypatch: pytest.Monk
 
 
 def test_an_update_adds_a_version_and_leaves_the_default_where_it_is(world: Any) -> None:
-    create(world, "Mine", "one", TargetType="/", DisplayName="Shown")
+    create(world, "Mine", "one", TargetType="/", DisplayName="Shown", CloudProviders=["GCP"])
     world.clock.advance(timedelta(hours=1))
     updated = add_version(world, "two", VersionName="second")
     assert (updated["DocumentVersion"], updated["LatestVersion"], updated["DefaultVersion"]) == ("2", "2", "1")
     assert (updated["TargetType"], updated["DisplayName"]) == ("/", "Shown")
+    listed = world.call("ListDocumentVersions", {"Name": "Mine"})["DocumentVersions"]
+    assert [each["CloudProviders"] for each in (updated, *listed)] == [["GCP"]] * 3
     assert "one" in text_of(world)
     assert "one" in text_of(world, DocumentVersion="$DEFAULT")
     for choice in ({"DocumentVersion": "2"}, {"DocumentVersion": "$LATEST"}, {"VersionName": "second"}):

@@ -69,6 +69,7 @@ def description(call: Call, document: ResolvedDocument) -> dict[str, Any]:
         DefaultVersion=document.default_version,
         DocumentFormat=document.format,
         TargetType=document.target_type,
+        CloudProviders=document.cloud_providers,
         Tags=tags.shape(tags.of(call, access.RESOURCE_TYPE, [document.name])[document.name]) if is_own else [],
         Requires=document.requires,
         Author=document.author,

@@ -54,6 +54,7 @@ versions = Table(
     Column("author", Text, nullable=False),  # ARN
     Column("review_status", String(16)),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("cloud_providers", Json),
     Index("documents_versions_name", "account_id", "region", "name", "version_name", unique=True),
 )
 
@@ -136,6 +137,8 @@ class ResolvedDocument:
     version_name: str | None = None
     display_name: str | None = None
     target_type: str | None = None
+    cloud_providers: Sequence[str] | None = None
+    """Where the document is meant to be used, as its author says; nothing depends on it."""
     requires: Sequence[Mapping[str, Any]] | None = None
     author: str | None = None
     review_status: str | None = None
@@ -194,6 +197,7 @@ def resolved(call: Call, head: Row[Any], version: Row[Any]) -> ResolvedDocument:
         version_name=version.version_name,
         display_name=version.display_name,
         target_type=version.target_type,
+        cloud_providers=version.cloud_providers,
         requires=version.requires,
         author=version.author,
         review_status=version.review_status,

@@ -89,6 +89,7 @@ def create_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
         version_name=request.get("VersionName"),
         display_name=request.get("DisplayName"),
         target_type=request.get("TargetType"),
+        cloud_providers=request.get("CloudProviders"),
         requires=request.get("Requires"),
         review_status=reviews.at_first(document_type),
     )
@@ -125,6 +126,7 @@ def update_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
         version_name=request.get("VersionName"),
         display_name=request.get("DisplayName", latest.display_name),
         target_type=request.get("TargetType", latest.target_type),
+        cloud_providers=request.get("CloudProviders", latest.cloud_providers),
         requires=latest.requires,
         review_status=reviews.at_first(head.document_type),
     )
@@ -201,6 +203,7 @@ def _version_shape(head: Row[Any], row: Row[Any]) -> dict[str, Any]:
         IsDefaultVersion=row.version == head.default_version,
         DocumentFormat=row.format,
         Status="Active",
+        CloudProviders=row.cloud_providers,
         ReviewStatus=row.review_status,
     )
 
