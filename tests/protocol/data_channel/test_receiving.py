@@ -77,7 +77,7 @@ def test_every_order_and_any_repeats_end_in_order(order: list[int], seed: int) -
 def test_terms_acknowledge_once_for_many() -> None:
     receiver = receiving(TERMS)
     for number in range(5):
-        accepted(receiver, number, now=1.0)
+        accepted(receiver, number, now=1.0 + number * 0.001)
     assert receiver.due_at() == 1.01
     assert acknowledged(receiver, 1.005) == []
     assert acknowledged(receiver, 1.01) == [4]
@@ -130,6 +130,15 @@ def test_what_is_kept_is_bounded() -> None:
     assert not receiver.has_room
     assert len(acknowledged(receiver)) == MOST_KEPT_FRAMES - 1
     assert len(accepted(receiver, 0)) == MOST_KEPT_FRAMES
+    assert receiver.has_room
+
+
+def test_what_was_delivered_takes_no_room() -> None:
+    receiver = receiving()
+    for number in range(0, 200, 2):
+        assert accepted(receiver, number + 1, size=256 * 1024) == []
+        assert accepted(receiver, number, size=256 * 1024) == [number, number + 1]
+        assert acknowledged(receiver) == [number + 1, number]
     assert receiver.has_room
 
 
