@@ -55,6 +55,8 @@ def condition(text: str) -> str:
         ([NO_INTERNS], requester(), {}, False),
         ([COUNTS, BY_TAG], requester(Role="Admin"), {}, False),
         ([], requester("Operators"), {}, False),
+        (["permit (", BY_TAG], requester(Role="Admin"), {}, False),
+        (["(" * 30, BY_TAG], requester(Role="Admin"), {}, False),
     ],
 )  # fmt: skip
 def test_a_permit_lets_in_and_a_forbid_never_does(texts: Any, who: Any, tags: Any, allowed: bool) -> None:

@@ -94,8 +94,12 @@ def check(text: str, name: str) -> None:
 def allows(texts: Sequence[str], requester: Requester, node_id: str, node_tags: Mapping[str, str]) -> bool:
     """Whether somebody gets into a node without being approved by hand: one permit at least, and no forbid.
 
-    A statement that cannot be evaluated might have been a forbid: then nobody does.
+    What cannot be read or evaluated might have been a forbid: then nobody does.
     """
+    try:
+        policies = _policies(tuple(texts))
+    except (DocumentFault, ValueError):
+        return False
     principal, resource, tags = (_uid(_USER, requester.user_id), _uid(_NODE, node_id), _uid(_TAGS, "caller"))
     attributes = {key: requester.tags[key] for key in ATTRIBUTES if key in requester.tags}
     groups = [_uid(_GROUP, each) for each in requester.groups]
@@ -111,7 +115,7 @@ def allows(texts: Sequence[str], requester: Requester, node_id: str, node_tags: 
         "resource": resource,
         "context": {"iam": {"principalTags": {"__entity": tags}}},
     }
-    decided = cedarpy.is_authorized(request, _policies(tuple(texts)), entities)
+    decided = cedarpy.is_authorized(request, policies, entities)
     return bool(decided.allowed) and not decided.diagnostics.errors
 
 
