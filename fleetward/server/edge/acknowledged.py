@@ -4,6 +4,10 @@ Such an agent puts a frame into its buffer after it has sent it. On a fast netwo
 that, finds nothing, and the frame is sent again every 200 ms until the session ends; and as only the oldest frame is
 ever repeated, what is lost later is lost for good. Its client stays silent about what it knows already. So the server,
 which has seen the acknowledgement, gives it again (seen with the official agent 3.3.0.0).
+
+What was on the way to a client whose connection breaks is lost, and such an agent gives it again one frame in 100 ms:
+a cut in the middle of much output costs a minute. So the server remembers, bounded, what is on the way, and gives it
+to the client that is back at once.
 """
 
 from __future__ import annotations
@@ -20,19 +24,24 @@ _TYPE_AT = 4
 _NUMBER = b'"AcknowledgedMessageSequenceNumber":%d,'
 MOST_AHEAD = 10_000
 """Numbers that are remembered beyond the first one that is missing: as many as a client keeps."""
+ON_THE_WAY_BYTES = 1024 * 1024
+"""Of what a session's client has yet to take so much is remembered; what comes on top only the agent gives again."""
 
 
 class Acknowledged:
-    """The numbers that one session's client has acknowledged: all below `_next`, and those ahead of it."""
+    """What one session's client has acknowledged, all below `_next` and some ahead of it, and what it has yet to."""
 
     def __init__(self) -> None:
         self._next = 0
         self._ahead: set[int] = set()
         self._awaited = _NUMBER % 0
+        self._on_the_way: dict[int, bytes] = {}
+        self._on_the_way_bytes = 0
 
     def note(self, frame: bytes) -> None:
         """An acknowledgement of the client: as a rule of the next number, which is not worth to read it all."""
         if self._awaited in frame and not self._ahead:
+            self._arrived(self._next)
             self._next += 1
         else:
             self._read(frame)
@@ -45,17 +54,22 @@ class Acknowledged:
             return
         if not isinstance(number, int) or number < self._next or len(self._ahead) >= MOST_AHEAD:
             return
+        self._arrived(number)
         self._ahead.add(number)
         while self._next in self._ahead:
             self._ahead.remove(self._next)
             self._next += 1
 
     def answer(self, frame: bytes) -> bytes | None:
-        """The acknowledgement to give again for a frame of the agent; None for one that the client has yet to take."""
+        """The acknowledgement to give again for a frame of the agent; None for one that the client has yet to take.
+
+        Of the latter it is noted that they are on the way.
+        """
         if frame[_TYPE_AT] != _OUTPUT[0]:
             return None
-        number = int.from_bytes(frame[48:56], "big", signed=True)
+        number = _number(frame)
         if number >= self._next and number not in self._ahead:
+            self._departs(number, frame)
             return None
         body = {
             "AcknowledgedMessageType": _OUTPUT.decode(),
@@ -66,3 +80,25 @@ class Acknowledged:
         flags = Flag.SYN | Flag.FIN
         now_ms = time.time_ns() // 1_000_000
         return encode(Frame("acknowledge", orjson.dumps(body), uuid.uuid4(), now_ms, flags=flags))
+
+    def on_the_way(self) -> list[bytes]:
+        """The frames that a client which is back has yet to take, in their order."""
+        return [self._on_the_way[number] for number in sorted(self._on_the_way)]
+
+    def is_on_the_way(self, frame: bytes) -> bool:
+        """Whether a frame of the agent will be given to the client when it comes, without being kept once more."""
+        return frame[_TYPE_AT] == _OUTPUT[0] and _number(frame) in self._on_the_way
+
+    def _departs(self, number: int, frame: bytes) -> None:
+        if number not in self._on_the_way and self._on_the_way_bytes + len(frame) <= ON_THE_WAY_BYTES:
+            self._on_the_way[number] = frame
+            self._on_the_way_bytes += len(frame)
+
+    def _arrived(self, number: int) -> None:
+        frame = self._on_the_way.pop(number, None)
+        if frame is not None:
+            self._on_the_way_bytes -= len(frame)
+
+
+def _number(frame: bytes) -> int:
+    return int.from_bytes(frame[48:56], "big", signed=True)

@@ -279,6 +279,9 @@ class Session:
                 end.pause_reading()
 
     def _deliver_waiting(self, end: SessionEnd) -> None:
+        if end.which is End.CLIENT and self._acknowledged is not None:
+            for frame in self._acknowledged.on_the_way():
+                end.send(frame)
         waiting, self._waiting[end.which] = self._waiting[end.which], deque()
         self._waiting_bytes[end.which] = 0
         for frame in waiting:
@@ -340,6 +343,8 @@ class Session:
         """Keep a frame for an end that is away. What comes from the node has passed its end already."""
         if self._accounts:
             self._keep_account(End.NODE, frame)
+        if source.is_node and self._acknowledged is not None and self._acknowledged.is_on_the_way(frame):
+            return
         away = source.which.other
         self._waiting[away].append(frame)
         self._waiting_bytes[away] += len(frame)

@@ -1,4 +1,4 @@
-"""Acknowledged: an official agent hears again of every frame that its client has taken."""
+"""Acknowledged: an official agent hears again of what its client has taken, who is given the rest when it is back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetward.protocol.frame import Frame, PayloadType, decode, encode
-from fleetward.server.edge.acknowledged import MOST_AHEAD, Acknowledged
+from fleetward.server.edge.acknowledged import MOST_AHEAD, ON_THE_WAY_BYTES, Acknowledged
 
 
 def output(number: int, message_id: uuid.UUID | None = None) -> bytes:
@@ -63,3 +63,33 @@ def test_numbers_far_ahead_are_not_collected_without_end() -> None:
         acknowledged.note(acknowledgement(number))
     assert acknowledged.answer(output(MOST_AHEAD + 50)) is None
     assert acknowledged.answer(output(MOST_AHEAD - 1)) is not None
+
+
+@given(st.lists(st.integers(0, 20)), st.sets(st.integers(0, 20)))
+def test_what_is_not_acknowledged_is_on_the_way_in_order_and_once(sent: list[int], taken: set[int]) -> None:
+    acknowledged, frames = Acknowledged(), {number: output(number) for number in range(21)}
+    for number in sent:
+        acknowledged.answer(frames[number])
+    for number in taken:
+        acknowledged.note(acknowledgement(number))
+    left = sorted(set(sent) - taken)
+    assert acknowledged.on_the_way() == [frames[number] for number in left]
+    assert [number for number in range(21) if acknowledged.is_on_the_way(frames[number])] == left
+
+
+def test_only_output_is_on_the_way() -> None:
+    acknowledged = Acknowledged()
+    acknowledged.answer(output(0))
+    assert not acknowledged.is_on_the_way(acknowledgement(0))
+
+
+def test_what_is_on_the_way_is_bounded_and_makes_room_as_it_arrives() -> None:
+    acknowledged, size = Acknowledged(), len(output(0))
+    most = ON_THE_WAY_BYTES // size
+    for number in range(most + 1):
+        acknowledged.answer(output(number))
+    assert len(acknowledged.on_the_way()) == most
+    assert not acknowledged.is_on_the_way(output(most))
+    acknowledged.note(acknowledgement(0))
+    acknowledged.answer(output(most))
+    assert acknowledged.is_on_the_way(output(most))

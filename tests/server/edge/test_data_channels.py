@@ -9,7 +9,7 @@ import pytest
 from fleetward.protocol.control_channel import SessionClosed, SessionRequested
 from tests.channel import Channel
 from tests.serving import Node, ServerProcess, eventually
-from tests.sessions import ClientEnd, NodeEnd, described, start, status, terminate
+from tests.sessions import ClientEnd, NodeEnd, described, opened, start, status, terminate
 
 
 @pytest.fixture(scope="module", params=["picows", "websockets"])
@@ -63,3 +63,21 @@ def test_a_session_carries_bytes_both_ways_until_it_is_terminated(machine: Node,
         assert client.closing_code() == 1000
     ended = described(machine, started.session_id)
     assert (ended["Status"], ended["Reason"]) == ("Terminated", "to look around")
+
+
+def test_a_client_that_is_back_gets_at_once_what_was_lost_on_its_way(machine: Node, channel: Channel) -> None:
+    """The agent gives nothing again meanwhile: an official one would, one frame in 100 ms."""
+    pieces = [b"piece %d;" % number for number in range(200)]
+    with opened(machine, channel) as session:
+        for piece in pieces[:100]:
+            session.agent.send(piece)
+        session.client.socket.recv(timeout=10)  # on its way, and lost with the connection
+        session.client.cut()
+        session.agent.noted("pause_publication")
+        session.client.come_again(machine)
+        session.client.read(b"".join(pieces[:100]))
+        session.agent.drained()
+        for piece in pieces[100:]:
+            session.agent.send(piece)
+        session.client.read(b"".join(pieces[100:]))
+        session.agent.drained()
