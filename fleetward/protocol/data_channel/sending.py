@@ -38,6 +38,8 @@ LONGEST_WHOLE_PAYLOAD_BYTES = 64 * 1024
 _STREAMS = frozenset((PayloadType.OUTPUT, PayloadType.STANDARD_ERROR))
 _FRAME_BYTES = 1024
 _WINDOW_FRAMES = 1000
+_WINDOW_FRAMES_OF_OUR_OWN = 4096
+"""Fewer than our own end keeps on hold; what has to wait for them leaves in larger ones."""
 _QUEUE_BYTES = 64 * 1024
 _MOST_DOUBTFUL = 10_000
 
@@ -241,6 +243,8 @@ class Sending:
     def _window_is_open(self) -> bool:
         if self._terms is None:
             return len(self._in_flight) < _WINDOW_FRAMES and len(self._doubtful) < _MOST_DOUBTFUL
+        if len(self._in_flight) + len(self._doubtful) >= _WINDOW_FRAMES_OF_OUR_OWN:
+            return False
         return self._sent_bytes < self._terms.window_bytes
 
     def _next_frame(self, now: float) -> bytes:

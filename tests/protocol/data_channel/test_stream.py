@@ -297,6 +297,19 @@ def test_new_socket_ends_a_pause() -> None:
     assert len(agent.outgoing(1.0)) == 1
 
 
+def test_new_socket_tells_our_own_end_at_once_how_far_we_are() -> None:
+    agent, client = pair(SMALL)
+    agent.send(PayloadType.OUTPUT, b"a")
+    client.receive(agent.outgoing(0.0)[0], 0.0)
+    client.outgoing(1.0)
+    client.reconnected(2.0)
+    agent.reconnected(2.0)
+    [how_far] = client.outgoing(2.0)
+    agent.receive(how_far, 2.0)
+    assert agent.is_drained
+    assert agent.outgoing(2.0) == []
+
+
 def test_both_ends_hear_that_the_session_is_closed() -> None:
     for end in pair():
         assert end.receive(message("channel_closed", {"Output": "bye"}), 0.0) == [Closed("bye")]
@@ -339,6 +352,20 @@ def test_reader_on_hold_stops_the_sender_but_not_the_other_direction(terms: Term
     link.run()
     assert output(link.heard[Side.CLIENT]) == sent
     assert agent.is_drained
+
+
+def test_reader_on_hold_is_not_flooded_with_small_frames() -> None:
+    agent, client = pair(Terms())
+    link = Link(agent, client, 1, loss=0, repeats=0, jitter=0)
+    client.hold()
+    for _ in range(30_000):
+        agent.send(PayloadType.OUTPUT, b"x")
+        link.pump()
+    for _ in range(10):
+        link.step()
+    link.heard[Side.CLIENT] += client.release(link.now)
+    link.run(100)
+    assert output(link.heard[Side.CLIENT]) == b"x" * 30_000
 
 
 def test_end_that_hears_nothing_keeps_no_more_than_its_window() -> None:
