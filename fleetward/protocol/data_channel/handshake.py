@@ -69,8 +69,7 @@ class Terms:
             return None
         if not LEAST_FRAME_BYTES <= frame_bytes <= window_bytes:
             return None
-        window_bytes = min(window_bytes, self.window_bytes)
-        return Terms(min(frame_bytes, self.frame_bytes, window_bytes), window_bytes)
+        return Terms(min(frame_bytes, self.frame_bytes), min(window_bytes, self.window_bytes))
 
 
 OUR_TERMS = Terms()
@@ -336,7 +335,7 @@ class ClientHandshake:
         self._keys = SessionKeys.of(data_key, Side.CLIENT)
         self._key_answer["ActionStatus"] = _SUCCESS
         self._key_answer["ActionResult"] |= {"KMSCipherTextKey": base64.b64encode(encrypted_key).decode()}
-        return [*self._respond(), Encrypt(self._keys)]
+        return [Encrypt(self._keys), *self._respond()]
 
     def key_refused(self, reason: str) -> list[Step]:
         """KMS did not answer a GenerateKey with a key."""

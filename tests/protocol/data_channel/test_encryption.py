@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetward.protocol.data_channel import encryption
 from fleetward.protocol.data_channel.encryption import SessionKeys
 from fleetward.protocol.data_channel.stream import Side
 from fleetward.protocol.errors import LocalProtocolError, RemoteProtocolError
@@ -36,6 +37,15 @@ def test_first_half_of_the_data_key_is_the_agents() -> None:
 
 def test_nothing_is_sealed_twice_alike() -> None:
     assert AGENT.seal(b"x") != AGENT.seal(b"x")
+
+
+def test_key_seals_only_as_much_as_random_nonces_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encryption, "_MOST_SEALED", 2)
+    keys = SessionKeys.of(DATA_KEY, Side.AGENT)
+    keys.seal(b"x")
+    keys.seal(b"x")
+    with pytest.raises(LocalProtocolError, match="another session"):
+        keys.seal(b"x")
 
 
 @given(st.integers(0, 27 + 8), st.integers(1, 255))

@@ -130,7 +130,7 @@ def test_agent_that_opens_another_key_has_no_session() -> None:
     agent, client = agent_half(kms_key_id="alias/test"), client_half()
     [request] = agent.start(0.0)
     client.receive(5, request.payload)
-    [response, _] = client.key_generated(DATA_KEY, ENCRYPTED_KEY)
+    [_, response] = client.key_generated(DATA_KEY, ENCRYPTED_KEY)
     agent.receive(6, response.payload, 0.0)
     [_, challenge] = agent.key_opened(bytes(64), 0.0)
     [failed] = client.receive(8, challenge.payload)
@@ -142,7 +142,7 @@ def test_agent_that_opens_another_key_has_no_session() -> None:
 def test_client_that_answers_another_challenge_has_no_session(answer: bytes) -> None:
     agent, client = agent_half(kms_key_id="alias/test"), client_half()
     client.receive(5, agent.start(0.0)[0].payload)
-    agent.receive(6, client.key_generated(DATA_KEY, ENCRYPTED_KEY)[0].payload, 0.0)
+    agent.receive(6, client.key_generated(DATA_KEY, ENCRYPTED_KEY)[1].payload, 0.0)
     agent.key_opened(DATA_KEY, 0.0)
     sealed = base64.b64encode(SessionKeys.of(DATA_KEY, Side.CLIENT).seal(answer)).decode()
     [failed] = agent.receive(9, json.dumps({"Challenge": sealed}).encode(), 0.0)
@@ -275,8 +275,7 @@ def test_official_client_of_old_makes_its_key_without_the_challenge() -> None:
     agent.start(0.0)
     result = {"KMSCipherTextKey": base64.b64encode(ENCRYPTED_KEY).decode(), "KMSCipherTextHash": None}
     [step] = agent.receive(6, official_response(ActionType="KMSEncryption", ActionResult=result), 0.0)
-    context = {"aws:ssm:SessionId": "alice-163b6e16d334184d8", "aws:ssm:TargetId": "mi-b50b9fe278c90b63c"}
-    assert step == OpenKey("alias/test", ENCRYPTED_KEY, context)
+    assert step == OpenKey("alias/test", ENCRYPTED_KEY, plain_context())
 
 
 @pytest.mark.parametrize("status", [0, 2, 3, 77])
@@ -323,7 +322,7 @@ def test_official_agent_gets_its_key() -> None:
     [generate] = client.receive(5, official_request(action))
     assert isinstance(generate, GenerateKey)
     assert generate.encryption_context["aws:ssm:RandomChallenge"] == "Y2g="
-    [response, encrypt] = client.key_generated(DATA_KEY, ENCRYPTED_KEY)
+    [encrypt, response] = client.key_generated(DATA_KEY, ENCRYPTED_KEY)
     assert isinstance(encrypt, Encrypt)
     assert sent(response)["ProcessedClientActions"][0]["ActionResult"] == {
         "KMSCipherTextKey": base64.b64encode(ENCRYPTED_KEY).decode(),
@@ -401,6 +400,19 @@ def test_every_golden_message_is_tested() -> None:
     assert {path.stem for path in GOLDEN.glob("handshake_*.txt")} == set(MESSAGES)
 
 
+def test_second_key_is_not_made() -> None:
+    action = {"ActionType": "KMSEncryption", "ActionParameters": {"KMSKeyId": "alias/test"}}
+    client = client_half()
+    [generate] = client.receive(5, official_request(action, action))
+    assert generate == GenerateKey("alias/test", plain_context())
+    [_, response, _] = client.key_generated(DATA_KEY, ENCRYPTED_KEY)
+    assert [answer["ActionStatus"] for answer in sent(response)["ProcessedClientActions"]] == [1, 3]
+
+
+def plain_context() -> dict[str, str]:
+    return {"aws:ssm:SessionId": "alice-163b6e16d334184d8", "aws:ssm:TargetId": "mi-b50b9fe278c90b63c"}
+
+
 # -- time and nonsense -------------------------------------------------------------------------------------------------
 
 
@@ -408,7 +420,7 @@ def test_agent_waits_15_seconds_for_each_answer() -> None:
     agent, client = agent_half(kms_key_id="alias/test"), client_half()
     client.receive(5, agent.start(100.0)[0].payload)
     assert agent.due_at() == 115.0
-    agent.receive(6, client.key_generated(DATA_KEY, ENCRYPTED_KEY)[0].payload, 110.0)
+    agent.receive(6, client.key_generated(DATA_KEY, ENCRYPTED_KEY)[1].payload, 110.0)
     assert agent.due_at() is None
     agent.key_opened(DATA_KEY, 120.0)
     assert agent.due_at() == 135.0
