@@ -213,6 +213,7 @@ TESTED_BY: dict[str, str] = {
     "fleetward/agent/signing.py": "tests/agent/test_identity.py",
     "fleetward/agent/state.py": "tests/agent/test_identity.py",
     "fleetward/agent/steps.py": "tests/agent/test_worker.py",
+    "fleetward/client/errors.py": "tests/client/test_api.py",
     "fleetward/protocol/errors.py": "tests/protocol/test_control_channel.py",
     "fleetward/server/app.py": "tests/test_main_job.py",
     "fleetward/server/backends/clock_system.py": "tests/test_main_job.py",
@@ -260,6 +261,7 @@ PAGES_TO_COME = {"docs/benchmarks.md", "docs/untested.md"}
 NOT_OF_A_MODULE: dict[str, str] = {
     "tests/test_project.py": "the project as a whole",
     "tests/test_main_job.py": "the first journey with real parts",
+    "tests/test_sessions_client.py": "sessions with real parts",
     "tests/server/test_two_servers.py": "two whole servers",
     "tests/server/test_sessions_across_servers.py": "sessions between two whole servers",
 }

@@ -41,9 +41,10 @@ class Raw:
     def resume(self) -> None:
         """Make it raw again, after the process was stopped and goes on."""
         if self._former is not None:
+            import termios
             import tty
 
-            tty.setraw(self._fd)
+            tty.setraw(self._fd, termios.TCSANOW)  # what was typed ahead is kept
 
     def restore(self) -> None:
         """Make it what it was."""

@@ -49,7 +49,8 @@ def echo(end: FarEnd, payload_type: int, payload: bytes) -> None:
 
 
 class FarEnd:
-    """One session's other end. `calls` are the API calls that came, `refuse` names errors to answer instead."""
+    """One session's other end. `calls` are the API calls that came, `refuse` names errors to answer instead,
+    `begun` is called when the handshake is over."""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class FarEnd:
         self.refuse: dict[str, tuple[int, str]] = {}
         self.opened: list[str] = []
         self.received: list[tuple[int, bytes]] = []
-        self.completed = threading.Event()
+        self.begun: Callable[[], None] = lambda: None
         self.openings = 0
         self.data_key = os.urandom(64)
         self._answers = answers
@@ -202,7 +203,7 @@ class FarEnd:
                 if step.terms is not None:
                     self._stream.use(step.terms)
                 self._is_running = True
-                self.completed.set()
+                self.begun()
             elif isinstance(step, Failed):
                 self._close_with(step.reason)
 
