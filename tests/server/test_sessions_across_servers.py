@@ -20,7 +20,7 @@ from fleetward.protocol.frame import PayloadType
 from tests.channel import Channel
 from tests.server.test_two_servers import Forwarder, Pair
 from tests.services import Nats, Postgres
-from tests.serving import Node, eventually
+from tests.serving import Node, ServerProcess, eventually
 from tests.sessions import (
     ClientEnd,
     NodeEnd,
@@ -41,7 +41,7 @@ MOST_AT_ONCE = 256 * 1024
 
 
 class Linked(Pair):
-    """Two servers that reach each other through forwarders."""
+    """Two servers that reach each other through forwarders, and share their objects."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, peer_listen="127.0.0.1:0", **settings)
@@ -51,6 +51,13 @@ class Linked(Pair):
             self.links.append(link)
             where = f"WHERE server_id = '{server_id}'"
             self.execute(f"UPDATE presence_servers SET peer_address = '127.0.0.1:{link.port}' {where}")
+
+    def _server(self, name: str, options: dict[str, Any]) -> ServerProcess:
+        server = super()._server(name, options)
+        shared = self.folder / "objects"
+        shared.mkdir(exist_ok=True)
+        (server.data / "objects").symlink_to(shared)
+        return server
 
     def cut(self) -> int:
         """Cut every link; how many ends of connections there were."""
@@ -175,7 +182,7 @@ def test_bytes_go_both_ways_between_servers_until_the_session_is_terminated_at_t
     counted = eventually(lambda: (row := machine.row(started.session_id)[4:])[1] and row)
     for bytes_counted, sent in zip(counted, (1_000_000, 5_000_000), strict=True):  # at one of the servers, repeats too
         assert sent < bytes_counted < 1.5 * sent
-    assert shown(recording(pair.a, started.session_id)).startswith("and back")
+    assert shown(recording(pair.b, started.session_id)).startswith("and back")
 
 
 @contextmanager
@@ -230,7 +237,16 @@ def test_a_node_that_moves_to_the_other_server_and_back_goes_on_with_its_client(
 
             send_all(agent, client, some_text(600_000), disturb=move)
             echo(agent, client)
-        assert machine.row(client.started.session_id)[1::2][:2] == (3, 1)  # the client's socket stayed
+            agent.send(f"now at {there.server.folder.name}\n".encode())
+            client.until(lambda: client.received.pop(PayloadType.OUTPUT, b"").endswith(b"\n"))
+        session_id = client.started.session_id
+        assert machine.row(session_id)[1::2][:2] == (3, 1)  # the client's socket stayed
+        terminate(machine.at_b, session_id)
+        assert "Terminated by" in client.closed(2)
+    # Each server has recorded a part; once both are stored they are one, which either gives.
+    whole = eventually(lambda: (seen := shown(recording(pair.b, session_id))).count("now at") == 2 and seen)
+    assert whole.index("now at b") < whole.index("now at a")
+    assert whole.count("and back") == 2
 
 
 def test_a_session_goes_on_at_the_clients_server_when_the_other_one_is_killed(pair: Linked, machine: Machine) -> None:

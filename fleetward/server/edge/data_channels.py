@@ -129,6 +129,7 @@ class DataChannels:
 
     def wake(self, topics: Sequence[str]) -> None:
         """Something about these sessions changed: look at those that have an end here."""
+        self.recorders.wake(topics)
         woken = [session for topic in topics if (session := self._sessions.get(topic)) is not None]
         if woken:
             self.look_soon(woken)
@@ -233,6 +234,7 @@ class Session:
     def link(self, end: SessionEnd) -> None:
         """The node's end is at another server, and the link to it is open: that server tells both ends to go on."""
         self._replace(end)
+        self._stop_recording()
         for frame in self._acknowledgements:
             end.send(frame)
         self._deliver_waiting(end)
@@ -312,6 +314,10 @@ class Session:
     def _forget(self) -> None:
         self.count()
         self._channels.forget(self)
+        self._stop_recording()
+
+    def _stop_recording(self) -> None:
+        """The node's end is not here any more; whoever has it records."""
         if self._recorder is not None:
             self._channels.recorders.release(self._recorder)
             self._recorder = None

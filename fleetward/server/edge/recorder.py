@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
+import hashlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -23,10 +24,12 @@ import orjson
 
 from fleetward.protocol.frame import HEADER_BYTES, PayloadType
 from fleetward.server.call import Context, service_context
+from fleetward.server.edge.recording_parts import PIECE, lines_of, merged, read_pieces
 from fleetward.server.ports import Objects
 from fleetward.server.service import Entry
 from fleetward.server.ssm.session_manager import ends, recordings
 from fleetward.server.ssm.session_manager.ends import End, Joined
+from fleetward.server.ssm.session_manager.recordings import Stored
 from fleetward.server.ssm.session_manager.table import Key
 
 log = logging.getLogger("fleetward.recordings")
@@ -40,7 +43,8 @@ FLUSH_BYTES = 256 * 1024
 AHEAD = 256
 AHEAD_BYTES = 4 * 1024 * 1024
 """Frames that came before one that is missing, and their size; then that one is given up."""
-PIECE = 256 * 1024
+STORED_TRIES = 10
+"""How often the store may name another part, to be put together with, before a recording waits for the next look."""
 DEFAULT_SIZE = (80, 24)
 GAP = "output is missing here"
 _NUMBER = slice(48, 56)
@@ -219,6 +223,7 @@ class Recorders:
         self._run = run
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._open: set[Key] = set()
+        self._released: dict[str, Key] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def file_of(self, key: Key) -> Path:
@@ -226,8 +231,9 @@ class Recorders:
         return self._folder / f"{key.account}.{key.region}.{quote(key.session_id, safe='')}.cast"
 
     def open(self, joined: Joined) -> Recorder:
-        """Record a session, or go on with what a server before has recorded of it."""
+        """Record a session, or go on with what was recorded of it on this machine before."""
         self._open.add(joined.key)
+        self._released.pop(joined.key.topic, None)
         return Recorder(self, joined)
 
     def write(self, tape: Tape, noted: list[tuple[float, str, bytes]] | None, written: Callable[[], None]) -> None:
@@ -237,26 +243,44 @@ class Recorders:
         done.add_done_callback(lambda _: loop.is_closed() or loop.call_soon_threadsafe(written))
 
     def release(self, recorder: Recorder) -> None:
-        """Both ends of a session are elsewhere, or away: whoever finds it over stores what was recorded here."""
+        """The node's end is elsewhere, or away like the client's: what was recorded here is stored at the end."""
         recorder.close()
         self._open.discard(recorder.key)
+        self._released[recorder.key.topic] = recorder.key
 
     def finish(self, recorder: Recorder) -> None:
         """A session is over."""
         recorder.close()
-        task = asyncio.ensure_future(self._store(recorder.key))
+        self._begin(self._store(recorder.key))
+
+    def wake(self, topics: Sequence[str]) -> None:
+        """Something about these sessions changed: those that were recorded here, and are not any more, may be over."""
+        for topic in topics:
+            if topic in self._released:
+                self._begin(self._store_if_over(self._released[topic]))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def sweep(self) -> None:
         """Store what sessions left here that ended while this server did not look. Called every minute."""
-        for key in await asyncio.to_thread(self._left):
-            context = service_context(key.account, key.region)
-            row = (await self._run(LOOK, context, [key.session_id])).get(key.session_id)
-            if row is None:
-                await asyncio.to_thread(self.file_of(key).unlink, missing_ok=True)
-            elif row.ended_at is not None:
-                await self._store(key)
+        left = await asyncio.to_thread(self._left)
+        self._released = {key.topic: key for key in left}
+        for key in left:
+            await self._store_if_over(key)
+
+    async def _store_if_over(self, key: Key) -> None:
+        context = service_context(key.account, key.region)
+        row = (await self._run(LOOK, context, [key.session_id])).get(key.session_id)
+        if key in self._open:
+            return
+        if row is None:
+            await asyncio.to_thread(self.file_of(key).unlink, missing_ok=True)
+        elif row.ended_at is not None:
+            self._open.add(key)
+            await self._store(key)
 
     async def stop(self) -> None:
         """Finish what is being written."""
@@ -271,25 +295,45 @@ class Recorders:
         return [key for key in keys if key not in self._open]
 
     async def _store(self, key: Key) -> None:
-        file, name = self.file_of(key), recordings.object_key(key)
+        file = self.file_of(key)
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, _written)
-            size = await asyncio.to_thread(self._put, file, name)
-            if size is not None:
-                await self._run(STORED, service_context(key.account, key.region), (key.session_id, name, size))
-                await asyncio.to_thread(file.unlink, missing_ok=True)
+            if await asyncio.to_thread(file.exists):  # else it has shown nothing
+                await self._store_with_others(key, file)
+            self._released.pop(key.topic, None)
         except Exception:
             log.exception("a recording was not stored", extra={"fields": {"session": key.session_id}})
         finally:
             self._open.discard(key)
 
-    def _put(self, file: Path, name: str) -> int | None:
-        """How many bytes were stored; None for a session that has shown nothing."""
-        if not file.exists():
-            return None
-        with file.open("rb") as stream:
-            self._objects.put(name, iter(lambda: stream.read(PIECE), b""))
-        return file.stat().st_size
+    async def _store_with_others(self, key: Key, file: Path) -> None:
+        """Store a part: as the recording, or put together with what other servers have stored of it."""
+        context, other = service_context(key.account, key.region), ""
+        for _ in range(STORED_TRIES):
+            part = await asyncio.to_thread(self._put, key, file, other)
+            present = await self._run(STORED, context, part)
+            if present != part.object_key:
+                await asyncio.to_thread(self._objects.delete, part.object_key)
+            if present in ("", part.object_key):
+                await asyncio.to_thread(file.unlink, missing_ok=True)
+                return
+            other = present
+
+    def _put(self, key: Key, file: Path, other: str) -> Stored:
+        with file.open("rb") as stream, contextlib.ExitStack() as opened:
+            pieces = iter(lambda: stream.read(PIECE), b"")
+            name = recordings.object_key(key, _part(file, other))
+            if other:
+                reader = self._objects.open(other)
+                opened.callback(reader.close)
+                pieces = merged(lines_of(read_pieces(reader.read)), lines_of(pieces))
+            return Stored(key.session_id, name, self._objects.put(name, pieces), other)
+
+
+def _part(file: Path, other: str) -> str:
+    """A name that another part has not: the same for the same beginning, which no two servers write alike."""
+    with file.open("rb") as stream:
+        return hashlib.sha256(stream.read(PIECE) + other.encode()).hexdigest()[:16]
 
 
 def _written() -> None:

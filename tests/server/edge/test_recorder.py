@@ -54,7 +54,7 @@ class Studio:
         """Entries: recorded, or what the row says."""
         if entry is recorder.STORED:
             self.stored.append(request)
-            return None
+            return request.object_key
         return {KEY.session_id: SimpleNamespace(ended_at=self.ended_at)} if self.is_known else {}
 
     async def finish(self, each: Recorder) -> list[Any]:
@@ -65,7 +65,7 @@ class Studio:
 
     def events(self) -> list[Any]:
         """Header and events of the stored recording."""
-        body = self.objects.get(recordings.object_key(KEY), 0, 1 << 30)
+        body = self.objects.get(self.stored[-1].object_key, 0, 1 << 30)
         return [json.loads(line) for line in body.decode().splitlines()]
 
 
@@ -115,8 +115,9 @@ def test_a_recording_is_an_asciicast(studio: Studio) -> None:
     times = [event[0] for event in events]
     assert times == sorted(times)
     assert all(seconds >= 0 for seconds in times)
-    name = recordings.object_key(KEY)
-    assert studio.stored == [(KEY.session_id, name, len(studio.objects.get(name)))]
+    (part,) = studio.stored
+    assert part.object_key.startswith(recordings.object_key(KEY, "")[: -len(".cast")])
+    assert part == (KEY.session_id, part.object_key, len(studio.objects.get(part.object_key)), "")
     assert list(studio.folder.iterdir()) == []
 
 

@@ -141,7 +141,7 @@ def test_sessions_are_forgotten_in_time_and_recordings_with_them(board: Any) -> 
     plain, recorded, running = board.open(), board.open(), board.open()
     for session_id in (plain, recorded):
         board.world.call("TerminateSession", {"SessionId": session_id})
-    board.world.entry(recordings.stored)((recorded, "recordings/key.cast", 10))
+    board.world.entry(recordings.stored)(recordings.Stored(recorded, "recordings/key.cast", 10))
     board.world.clock.advance(timedelta(days=31))
     board.world.do(ending.forget)
     assert [board.row(each) is None for each in (plain, recorded, running)] == [True, False, False]
