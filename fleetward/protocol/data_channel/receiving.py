@@ -2,7 +2,7 @@
 
 The rules of the agent protocol reference, section 12.1: the expected frame is delivered and acknowledged, one ahead is
 kept and acknowledged, one that came before is acknowledged again, since its acknowledgement may be lost. Against our
-own end one acknowledgement tells of everything up to a number, after a quarter of the window or 10 ms. While the reader
+own end one acknowledgement tells of everything up to a number, after an eighth of the window or 10 ms. While the reader
 of the stream is on hold nothing is delivered nor newly acknowledged, so the sender stops at its window.
 """
 
@@ -130,7 +130,7 @@ class Receiving:
             self._acknowledge_at = now
 
     def _acknowledge_soon(self, now: float, terms: Terms) -> None:
-        if self._delivered_bytes >= terms.window_bytes // 4:
+        if self._delivered_bytes >= terms.window_bytes // 8:
             self._acknowledge_at = now
         elif self._acknowledge_at is None:
             self._acknowledge_at = now + LONGEST_DELAY

@@ -85,12 +85,13 @@ def test_terms_acknowledge_once_for_many() -> None:
     assert acknowledged(receiver, 9.0) == []
 
 
-def test_terms_acknowledge_at_once_after_a_quarter_of_the_window() -> None:
+def test_terms_acknowledge_at_once_after_an_eighth_of_the_window() -> None:
     receiver = receiving(TERMS)
-    accepted(receiver, 0, now=1.0, size=1024)
-    assert acknowledged(receiver, 1.0) == []
-    accepted(receiver, 1, now=1.0, size=1024)
-    assert acknowledged(receiver, 1.0) == [1]
+    for first in (0, 2):
+        accepted(receiver, first, now=1.0, size=512)
+        assert acknowledged(receiver, 1.0) == []
+        accepted(receiver, first + 1, now=1.0, size=512)
+        assert acknowledged(receiver, 1.0) == [first + 1]
 
 
 def test_terms_acknowledge_at_once_what_came_before() -> None:

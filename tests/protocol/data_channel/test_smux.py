@@ -196,6 +196,18 @@ def test_streams_are_bounded_at_both_ends() -> None:
     assert agent.receive(frame(SYN, 9999)) == [Opened(9999)]
 
 
+@pytest.mark.parametrize("client_is_first", [True, False])
+def test_stream_closed_at_both_ends_is_forgotten(client_is_first: bool) -> None:
+    client, agent = Mux(True), Mux(False)
+    for _ in range(MOST_STREAMS + 1):
+        stream_id, data = client.open()
+        agent.receive(data)
+        for closing, other in (
+            [(client, agent), (agent, client)] if client_is_first else [(agent, client), (client, agent)]
+        ):
+            assert other.receive(closing.close(stream_id)) == [Closed(stream_id)]
+
+
 @given(st.lists(st.binary(max_size=100), max_size=5))
 def test_garbage_raises_nothing_but_remote_protocol_error(chunks: list[bytes]) -> None:
     _, agent, _ = pair(2)
