@@ -49,8 +49,8 @@ def echo(end: FarEnd, payload_type: int, payload: bytes) -> None:
 
 
 class FarEnd:
-    """One session's other end. `calls` are the API calls that came, `refuse` names errors to answer instead,
-    `begun` is called when the handshake is over."""
+    """One session's other end. `calls` are the API calls that came, `refuse` names errors and `answers` what
+    to answer instead, `begun` is called when the handshake is over."""
 
     def __init__(
         self,
@@ -68,6 +68,8 @@ class FarEnd:
         self.program = program
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.refuse: dict[str, tuple[int, str]] = {}
+        self.answers: dict[str, list[dict[str, Any]]] = {}
+        self.recording = b""
         self.opened: list[str] = []
         self.received: list[tuple[int, bytes]] = []
         self.begun: Callable[[], None] = lambda: None
@@ -138,6 +140,8 @@ class FarEnd:
         if operation in self.refuse:
             status, code = self.refuse[operation]
             return status, {"__type": code, "message": f"no {operation}"}
+        if operation in self.answers:
+            return 200, self.answers[operation].pop(0)
         if operation in ("StartSession", "ResumeSession"):
             token = str(uuid.uuid4())
             self._tokens.add(token)
@@ -272,6 +276,14 @@ def served(end: FarEnd) -> Iterator[FarEnd]:
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
+
+        def do_GET(self) -> None:
+            """A recording."""
+            end.calls.append(("GET", {"path": self.path}))
+            self.send_response(200 if end.recording else 404)
+            self.send_header("Content-Length", str(len(end.recording)))
+            self.end_headers()
+            self.wfile.write(end.recording)
 
         def log_message(self, *arguments: object) -> None:
             """Say nothing."""
