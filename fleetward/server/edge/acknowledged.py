@@ -7,13 +7,15 @@ which has seen the acknowledgement, gives it again (seen with the official agent
 
 What was on the way to a client whose connection breaks is lost, and such an agent gives it again one frame in 100 ms:
 a cut in the middle of much output costs a minute. So the server remembers, bounded, what is on the way, and gives it
-to the client that is back at once.
+to the client that is back at once. What the client had taken already, its word lost in the cut, it passes over in
+silence: whatever it acknowledges next was behind that, and tells of it too.
 """
 
 from __future__ import annotations
 
 import time
 import uuid
+from collections import deque
 
 import orjson
 
@@ -37,10 +39,11 @@ class Acknowledged:
         self._awaited = _NUMBER % 0
         self._on_the_way: dict[int, bytes] = {}
         self._on_the_way_bytes = 0
+        self._given_again: deque[int] = deque()
 
     def note(self, frame: bytes) -> None:
         """An acknowledgement of the client: as a rule of the next number, which is not worth to read it all."""
-        if self._awaited in frame and not self._ahead:
+        if self._awaited in frame and not self._ahead and not self._given_again:
             self._arrived(self._next)
             self._next += 1
         else:
@@ -54,8 +57,14 @@ class Acknowledged:
             return
         if not isinstance(number, int) or number < self._next or len(self._ahead) >= MOST_AHEAD:
             return
+        while self._given_again and self._given_again[0] < number:
+            self._take(self._given_again.popleft())
+        self._take(number)
+
+    def _take(self, number: int) -> None:
         self._arrived(number)
-        self._ahead.add(number)
+        if number >= self._next:
+            self._ahead.add(number)
         while self._next in self._ahead:
             self._ahead.remove(self._next)
             self._next += 1
@@ -81,9 +90,12 @@ class Acknowledged:
         now_ms = time.time_ns() // 1_000_000
         return encode(Frame("acknowledge", orjson.dumps(body), uuid.uuid4(), now_ms, flags=flags))
 
-    def on_the_way(self) -> list[bytes]:
-        """The frames that a client which is back has yet to take, in their order."""
-        return [self._on_the_way[number] for number in sorted(self._on_the_way)]
+    def give_again(self) -> list[bytes]:
+        """The frames to give a client that comes, in their order: those that it has yet to take, as far as is known."""
+        numbers = sorted(self._on_the_way)
+        has_taken_any = self._next > 0 or bool(self._ahead)
+        self._given_again = deque(numbers if has_taken_any else ())
+        return [self._on_the_way[number] for number in numbers]
 
     def is_on_the_way(self, frame: bytes) -> bool:
         """Whether a frame of the agent will be given to the client when it comes, without being kept once more."""

@@ -282,7 +282,7 @@ class Session:
 
     def _deliver_waiting(self, end: SessionEnd) -> None:
         if end.which is End.CLIENT and self._acknowledged is not None:
-            for frame in self._acknowledged.on_the_way():
+            for frame in self._acknowledged.give_again():
                 end.send(frame)
         waiting, self._waiting[end.which] = self._waiting[end.which], deque()
         self._waiting_bytes[end.which] = 0

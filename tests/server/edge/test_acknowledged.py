@@ -73,7 +73,7 @@ def test_what_is_not_acknowledged_is_on_the_way_in_order_and_once(sent: list[int
     for number in taken:
         acknowledged.note(acknowledgement(number))
     left = sorted(set(sent) - taken)
-    assert acknowledged.on_the_way() == [frames[number] for number in left]
+    assert acknowledged.give_again() == [frames[number] for number in left]
     assert [number for number in range(21) if acknowledged.is_on_the_way(frames[number])] == left
 
 
@@ -88,8 +88,31 @@ def test_what_is_on_the_way_is_bounded_and_makes_room_as_it_arrives() -> None:
     most = ON_THE_WAY_BYTES // size
     for number in range(most + 1):
         acknowledged.answer(output(number))
-    assert len(acknowledged.on_the_way()) == most
+    assert len(acknowledged.give_again()) == most
     assert not acknowledged.is_on_the_way(output(most))
     acknowledged.note(acknowledgement(0))
     acknowledged.answer(output(most))
     assert acknowledged.is_on_the_way(output(most))
+
+
+def test_what_a_client_that_is_back_passes_over_it_had_taken_before() -> None:
+    """Its word of the numbers 1 and 2 was lost in the cut: it says nothing more of them, and 3 was behind them."""
+    acknowledged = Acknowledged()
+    for number in range(6):
+        acknowledged.answer(output(number))
+    acknowledged.note(acknowledgement(0))
+    assert len(acknowledged.give_again()) == 5
+    assert acknowledged.answer(output(1)) is None
+    acknowledged.note(acknowledgement(3))
+    assert [number for number in range(6) if acknowledged.answer(output(number)) is not None] == [0, 1, 2, 3]
+    assert len(acknowledged.give_again()) == 2
+
+
+def test_of_a_client_that_comes_first_nothing_is_taken_for_granted() -> None:
+    """It may hold a frame back for a moment, until it knows what kind of session it is in, and take later ones."""
+    acknowledged = Acknowledged()
+    for number in range(3):
+        acknowledged.answer(output(number))
+    acknowledged.give_again()
+    acknowledged.note(acknowledgement(1))
+    assert acknowledged.answer(output(0)) is None
