@@ -20,6 +20,7 @@ import struct  # noqa: E402
 import termios  # noqa: E402
 
 READ_BYTES = 64 * 1024
+PIECE_BYTES = 16 * 1024
 WRITE_BYTES = 16 * 1024
 GRACE_SECONDS = 1.0
 QUIET_SECONDS = 0.3
@@ -144,7 +145,7 @@ class PosixTerminal:
         size = 0
         while size < READ_BYTES:
             try:
-                piece = os.read(self._master, READ_BYTES)
+                piece = os.read(self._master, PIECE_BYTES)
             except BlockingIOError:
                 break
             except OSError:  # EIO: nobody has the other side open any more

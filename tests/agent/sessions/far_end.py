@@ -103,22 +103,29 @@ class FarEnd:
     @contextlib.asynccontextmanager
     async def session(self, text: str) -> AsyncIterator[FarEnd]:
         """With the process of a session that this message asks for."""
+        async with self.listening() as client:
+            node = Node(NODE_ID, "us-east-1", self.state, platforms.current(), client)
+            self.process = SessionProcess(node, FixedKeys())
+            self.result = asyncio.create_task(self.process.run(SESSION_ID, text))
+            try:
+                yield self
+            finally:
+                if not self.result.done():
+                    self.process.close()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(10):
+                            await asyncio.shield(self.result)
+                self.result.cancel()
+                await asyncio.gather(self.result, return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[Client]:
+        """With a port that is listened on, and what calls it in the node's name."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1024 * 1024)
         url = Url("http", "127.0.0.1", server.sockets[0].getsockname()[1])
-        client = Client(Endpoint(url, None, "us-east-1"), NODE_ID, FixedKeys())
-        node = Node(NODE_ID, "us-east-1", self.state, platforms.current(), client)
-        self.process = SessionProcess(node, FixedKeys())
-        self.result = asyncio.create_task(self.process.run(SESSION_ID, text))
         try:
-            yield self
+            yield Client(Endpoint(url, None, "us-east-1"), NODE_ID, FixedKeys())
         finally:
-            if not self.result.done():
-                self.process.close()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(10):
-                        await asyncio.shield(self.result)
-            self.result.cancel()
-            await asyncio.gather(self.result, return_exceptions=True)
             self.cut()
             server.close()
             for task in self._tasks:

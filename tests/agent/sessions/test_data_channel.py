@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -145,3 +146,23 @@ def test_the_token_is_asked_for_as_official_agents_do(tmp_path: Path) -> None:
     assert request == f"POST /v1/data-channel/{SESSION_ID} HTTP/1.1"
     assert "/ssmmessages/aws4_request" in headers["authorization"]
     assert set(json.loads(body)) == {"MessageSchemaVersion", "RequestId", "ClientId"}
+
+
+def test_a_connection_that_answers_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half-open: everything that is sent seems to go out, and nothing ever comes."""
+    monkeypatch.setattr(data_channel, "LOOK_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        far = FarEnd(tmp_path)
+        async with asyncio.timeout(30), far.listening() as client:
+            channel = data_channel.DataChannel(client, SESSION_ID, tmp_path)
+            keeping = asyncio.create_task(channel.keep())
+            await far.until(lambda: far.connections == 1)
+            for _ in range(40):  # pings are answered, so silence alone is nothing
+                await far.turn()
+            assert far.connections == 1
+            far.stop_reading()
+            await far.until(lambda: far.connections == 2)
+            keeping.cancel()
+
+    asyncio.run(scenario())
