@@ -165,13 +165,14 @@ class AgentHandshake:
         self._challenge = b""
         self._keys: SessionKeys | None = None
         self._awaits: PayloadType | None = None
-        self._began_at = 0.0
+        self._is_over = False
+        self._began_at: float | None = None
         self._due_at: float | None = None
 
     @property
     def is_over(self) -> bool:
         """Whether it completed or failed."""
-        return self._awaits is PayloadType.NONE
+        return self._is_over
 
     def due_at(self) -> float | None:
         """When to call `time_out`."""
@@ -179,7 +180,7 @@ class AgentHandshake:
 
     def start(self, now: float) -> list[Step]:
         """The request."""
-        if self._awaits is not None:
+        if self._began_at is not None:
             raise LocalProtocolError("a handshake starts once")
         self._began_at = now
         actions: list[dict[str, Any]] = [
@@ -263,10 +264,10 @@ class AgentHandshake:
         return self._complete(now)
 
     def _complete(self, now: float) -> list[Step]:
-        self._awaits = PayloadType.NONE
-        self._due_at = None
+        self._end()
+        seconds = now - (self._began_at or 0.0)
         members = {
-            "HandshakeTimeToComplete": max(round((now - self._began_at) * 1_000_000_000), 0),
+            "HandshakeTimeToComplete": max(round(seconds * 1_000_000_000), 0),
             "CustomerMessage": self._customer_message,
         }
         completed = Completed(
@@ -280,9 +281,13 @@ class AgentHandshake:
         return [Send(PayloadType.HANDSHAKE_COMPLETE, json_bytes(members)), completed]
 
     def _fail(self, reason: str) -> list[Step]:
-        self._awaits = PayloadType.NONE
-        self._due_at = None
+        self._end()
         return [Failed(reason)]
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._awaits = None
+        self._due_at = None
 
     def _wait(self, payload_type: PayloadType, now: float) -> None:
         self._awaits = payload_type

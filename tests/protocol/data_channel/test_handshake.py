@@ -438,6 +438,15 @@ def test_what_a_client_types_before_the_session_begins_is_passed_over() -> None:
         assert agent.receive(payload_type, b"early", 0.0) == []
 
 
+def test_nothing_that_comes_after_the_end_begins_it_again() -> None:
+    agent, client = agent_half(), client_half()
+    run(agent, client)
+    for payload_type in range(13):
+        assert agent.receive(payload_type, b"{}", 0.0) == client.receive(payload_type, b"{}") == []
+    with pytest.raises(LocalProtocolError, match="once"):
+        agent.start(1.0)
+
+
 def test_request_that_comes_twice_is_answered_once() -> None:
     client = client_half()
     assert len(client.receive(5, official_request())) == 1

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetward.protocol.data_channel import smux
 from fleetward.protocol.data_channel.smux import MOST_STREAMS, Closed, Data, Mux, MuxEvent, Opened, Reset
 from fleetward.protocol.errors import LocalProtocolError, RemoteProtocolError
 
@@ -194,6 +195,14 @@ def test_streams_are_bounded_at_both_ends() -> None:
         agent.receive(frame(SYN, 9999))
     agent.reset(ids[0])
     assert agent.receive(frame(SYN, 9999)) == [Opened(9999)]
+
+
+def test_ids_are_never_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smux, "_LARGEST_ID", 6)
+    client = Mux(True)
+    assert [client.open()[0] for _ in range(2)] == [3, 5]
+    with pytest.raises(LocalProtocolError, match="another session"):
+        client.open()
 
 
 @pytest.mark.parametrize("client_is_first", [True, False])
