@@ -214,6 +214,7 @@ TESTED_BY: dict[str, str] = {
     "fleetward/agent/state.py": "tests/agent/test_identity.py",
     "fleetward/agent/steps.py": "tests/agent/test_worker.py",
     "fleetward/client/errors.py": "tests/client/test_api.py",
+    "fleetward/client/outage.py": "tests/client/test_shell.py",
     "fleetward/protocol/errors.py": "tests/protocol/test_control_channel.py",
     "fleetward/server/app.py": "tests/test_main_job.py",
     "fleetward/server/backends/clock_system.py": "tests/test_main_job.py",

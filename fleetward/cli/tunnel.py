@@ -73,10 +73,12 @@ async def _tunnel(fleet: Fleet, node_id: str, forwards: list[Forward], bind: str
 
     with Signals(interrupted=enough.set, ended=enough.set):
         work = [asyncio.ensure_future(serve()), asyncio.ensure_future(enough.wait())]
-        done, waiting = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-        for each in waiting:
-            each.cancel()
-        await asyncio.gather(*(each.close() for each in tunnels))
+        try:
+            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in work:
+                each.cancel()
+            await asyncio.gather(*(each.close() for each in tunnels))
     for task in done:
         task.result()
 
@@ -84,10 +86,10 @@ async def _tunnel(fleet: Fleet, node_id: str, forwards: list[Forward], bind: str
 async def _open(fleet: Fleet, node_id: str, forward: Forward, bind: str, reason: str) -> Tunnel:
     target = f"{forward.host or node_id}:{forward.port}"
 
-    def failed() -> None:
-        print(f"fleetward: the node could not connect to {_plain(target)}", file=sys.stderr)
+    def note(text: str) -> None:
+        print(f"fleetward: {_plain(target)}: {text}", file=sys.stderr)
 
-    made = await fleet.forward(node_id, forward.port, host=forward.host, reason=reason, failed=failed)
+    made = await fleet.forward(node_id, forward.port, host=forward.host, reason=reason, note=note)
     address = await made.open(bind, forward.local_port)
     _print(f"{address.host}:{address.port} leads to {target}, session {made.session_id}")
     return made

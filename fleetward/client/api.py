@@ -13,7 +13,7 @@ from fleetward.client.errors import Misconfigured, Refused, Unreachable, plain
 from fleetward.protocol import sigv4
 from fleetward.protocol.sigv4 import Credentials
 
-CALL_SECONDS = 60
+CONNECT_SECONDS, ANSWER_SECONDS = 10, 60
 JSON_TYPE = "application/x-amz-json-1.1"
 SIGNED_AS = {"AmazonSSM": "ssm", "Fleetward": "ssm", "TrentService": "kms"}
 
@@ -112,10 +112,11 @@ class Api:
         )
         url = f"{access.endpoint.rstrip('/')}{path}" + (f"?{query}" if query else "")
         trusted: Any = access.ca or True
+        times: Any = (CONNECT_SECONDS, ANSWER_SECONDS)
         request = AWSRequest(method=method, url=url, data=body, headers=sent).prepare()
         try:
             proxies = get_environ_proxies(url)
-            session = URLLib3Session(verify=trusted, proxies=proxies, timeout=CALL_SECONDS)
+            session = URLLib3Session(verify=trusted, proxies=proxies, timeout=times)
             answer = session.send(request)
         except (BotoCoreError, OSError) as fault:
             raise Unreachable(plain(str(fault))) from fault

@@ -9,11 +9,11 @@ from fleetward.client.api import Api
 from fleetward.client.channel import Channel, Ending, Sink, Started, Timing
 from fleetward.client.errors import SessionFailed
 from fleetward.client.terminal import Input, Output, Signals
-from fleetward.protocol.data_channel.flags import PortFlag, flag_payload, read_flag
+from fleetward.protocol.data_channel.flags import PortFlag, read_flag
 from fleetward.protocol.data_channel.handshake import Completed
 from fleetward.protocol.frame import PayloadType
 
-LAST_WORD_SECONDS = 2.0
+DRAIN_SECONDS = 10.0
 
 
 class Bridge(Sink):
@@ -34,26 +34,14 @@ class Bridge(Sink):
                 await self._channel.open()
                 await self._is_over.wait()
                 self._input.close()
-                await self._finish()
-                await self._output.drain(LAST_WORD_SECONDS)
+                await self._channel.leave()
+                await self._output.drain(DRAIN_SECONDS)
         finally:
             self._input.close()
             self._output.close()
         ending = self._channel.ending
         if self._fault or (ending is not None and ending.is_failure):
             raise SessionFailed(self._fault or (ending.reason if ending else ""))
-
-    async def _finish(self) -> None:
-        """Let what was sent arrive, then have the agent end the session, or else the control plane."""
-        if self._channel.ending is not None:
-            return
-        try:
-            async with asyncio.timeout(LAST_WORD_SECONDS):
-                await self._channel.drained()
-                self._channel.send(PayloadType.FLAG, flag_payload(PortFlag.TERMINATE_SESSION))
-                await self._channel.wait()
-        except TimeoutError:
-            await self._channel.terminate()
 
     def _typed(self, data: bytes) -> None:
         self._channel.send(PayloadType.OUTPUT, data)

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from fleetward.client.api import Api
 from fleetward.client.errors import ClientError, Refused, SessionFailed, Unreachable, plain
 from fleetward.client.link import Link, connect
+from fleetward.protocol.data_channel.flags import PortFlag, flag_payload
 from fleetward.protocol.data_channel.handshake import (
     ClientHandshake,
     Completed,
@@ -45,6 +46,7 @@ CLIENT_VERSION = "1.2.804.0"
 """Told to nodes: official agents choose by it what they think this end understands."""
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
+LAST_WORD_SECONDS = 2.0
 FORSAKE_SECONDS = 5.0
 DATA_KEY_BYTES = 64
 MOST_REFUSALS = 8
@@ -143,6 +145,10 @@ class Channel:
                 await self._settled.wait()
         except TimeoutError:
             self.abandon(f"the node did not answer within {self._timing.opening:.0f} s")
+        except asyncio.CancelledError:
+            self.abandon("interrupted")
+            await self._told()
+            raise
         if self.ending is not None:
             await self._told()
             raise SessionFailed(self.ending.reason)
@@ -198,6 +204,18 @@ class Channel:
         if self.ending is None:
             self._end(Ending(reason))
             await in_thread(self._api.call, "AmazonSSM", "TerminateSession", {"SessionId": self.started.session_id})
+
+    async def leave(self) -> None:
+        """End a port's session: by the agent, else by the control plane; when neither can be told it times out."""
+        if self.ending is not None:
+            return
+        self.send(PayloadType.FLAG, flag_payload(PortFlag.TERMINATE_SESSION))
+        try:
+            await asyncio.wait_for(self._over.wait(), LAST_WORD_SECONDS)
+        except TimeoutError:
+            self._end(Ending(""))
+            self._forsaking = asyncio.create_task(self._forsake())
+            await self._told()
 
     def abandon(self, reason: str) -> None:
         """End a session that cannot go on; the control plane is told, as far as it can be."""

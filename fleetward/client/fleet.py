@@ -25,6 +25,7 @@ from fleetward.client.channel import Started, Timing, in_thread
 from fleetward.client.errors import ClientError, Misconfigured
 from fleetward.client.session import Finished, Session
 from fleetward.client.shell import Shell
+from fleetward.client.terminal import require_posix
 from fleetward.client.tunnel import Address, Tunnel
 from fleetward.protocol.sigv4 import Credentials
 
@@ -143,15 +144,15 @@ class Fleet:
         *,
         host: str | None = None,
         reason: str = "",
-        failed: Callable[[], None] = lambda: None,
+        note: Callable[[str], None] = lambda text: None,
     ) -> Tunnel:
-        """A tunnel that is to be opened and closed by its caller; `failed` is called for each connection that the
-        node cannot make."""
+        """A tunnel that is to be opened and closed by its caller. `note` gets words for the operator: that the node
+        could not connect, that the connection to the server is lost for a while."""
         parameters = {"portNumber": [str(port)], "localPortNumber": ["0"]}
         if host is not None:
             parameters["host"] = [host]
         started = await self._start(node, TO_NODE if host is None else TO_HOST, parameters, reason)
-        return Tunnel(self._api, started, self._timing, failed)
+        return Tunnel(self._api, started, self._timing, note)
 
     async def shell(
         self,
@@ -161,12 +162,14 @@ class Fleet:
         parameters: Mapping[str, Sequence[str]] | None = None,
         reason: str = "",
     ) -> int:
-        """Run a shell at this process's terminal; its exit code, where the node's agent tells."""
+        """Run a shell at this process's terminal (POSIX); its exit code, where the node's agent tells."""
+        require_posix()
         started = await self._start(node, document, parameters, reason)
         return await Shell(self._api, started, self._timing).run()
 
     async def proxy(self, node: str, port: int = 22, *, document: str = SSH, reason: str = "") -> None:
-        """Join this process's standard input and output to a port of the node."""
+        """Join this process's standard input and output (POSIX) to a port of the node."""
+        require_posix()
         started = await self._start(node, document, {"portNumber": [str(port)]}, reason)
         await Bridge(self._api, started, self._timing).run()
 

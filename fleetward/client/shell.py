@@ -9,6 +9,7 @@ from fleetward.client import terminal
 from fleetward.client.api import Api
 from fleetward.client.channel import Channel, Ending, Sink, Started, Timing
 from fleetward.client.errors import plain
+from fleetward.client.outage import Outage
 from fleetward.client.session import read_exit_code, size_payload
 from fleetward.client.terminal import Input, Output, Raw, Signals
 from fleetward.protocol.data_channel.handshake import Completed
@@ -17,8 +18,6 @@ from fleetward.protocol.frame import PayloadType
 CTRL_C = 0x03
 CTRL_D = 0x04
 END_AGAIN_SECONDS = 2.0
-NOTICE_SECONDS = 3.0
-"""An outage that is shorter is not worth a line in the middle of somebody's screen."""
 DRAIN_SECONDS = 10.0
 HUNG_UP = 129
 
@@ -39,8 +38,10 @@ class Shell(Sink):
         self._waiting: list[bytes] = []
         self._size: tuple[int, int] | None = None
         self._exit_code: int | None = None
-        self._notice: asyncio.TimerHandle | None = None
-        self._is_noticed = False
+        self._outage = Outage(
+            lambda: self._say("\n[fleetward: the connection is lost, trying again; Ctrl-C gives up]\n"),
+            lambda: self._say("[fleetward: connected again]\n"),
+        )
         self._is_open = False
 
     async def run(self) -> int:
@@ -72,7 +73,7 @@ class Shell(Sink):
     # -- what the operator does --------------------------------------------------------------------------------------
 
     def _typed(self, data: bytes) -> None:
-        if self._is_noticed and CTRL_C in data:
+        if self._outage.is_told and CTRL_C in data:
             self._channel.abandon("given up while the connection was lost")
             return
         self._channel.send(PayloadType.OUTPUT, data)
@@ -141,26 +142,15 @@ class Shell(Sink):
 
     def away(self) -> None:
         """Of Sink."""
-        if self._notice is None:
-            self._notice = asyncio.get_running_loop().call_later(NOTICE_SECONDS, self._notify)
+        self._outage.begin()
 
     def back(self) -> None:
         """Of Sink."""
-        if self._notice is not None:
-            self._notice.cancel()
-            self._notice = None
-        if self._is_noticed:
-            self._is_noticed = False
-            self._say("[fleetward: connected again]\n")
+        self._outage.end()
 
     def ended(self, ending: Ending) -> None:
         """Of Sink."""
-        if self._notice is not None:
-            self._notice.cancel()
-
-    def _notify(self) -> None:
-        self._is_noticed = True
-        self._say("\n[fleetward: the connection is lost, trying again; Ctrl-C gives up]\n")
+        self._outage.forget()
 
     def _say_farewell(self, ending: Ending) -> None:
         session_id = self._channel.started.session_id

@@ -11,11 +11,19 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from fleetward.client.errors import ClientError
+
 READ_BYTES = 256 * 1024
 SIZE_WITHOUT_TERMINAL = (300, 100)
 """Columns and rows that the official client tells when it writes to no terminal."""
 FULL_BYTES = 1024 * 1024
 """So much unwritten output holds the session back."""
+
+
+def require_posix() -> None:
+    """ClientError where standard input and output cannot be waited for side by side."""
+    if os.name != "posix":
+        raise ClientError("shells and ssh-proxy need Linux, macOS or WSL; tunnels work here")
 
 
 class Raw:

@@ -1,6 +1,6 @@
 """A local port that leads, through a session, to a port of a node or of a host that the node can reach.
 
-Each local connection is a stream of its own in the session (smux). A slow one holds the session back once 4 MiB wait
+Each local connection is a stream of its own in the session (smux). A slow one holds the session back once 1 MiB waits
 for it, as the protocol has no window for a single stream.
 """
 
@@ -15,18 +15,20 @@ from typing import Any, NamedTuple
 from fleetward.client.api import Api
 from fleetward.client.channel import Channel, Ending, Sink, Started, Timing
 from fleetward.client.errors import ClientError
+from fleetward.client.outage import Outage
 from fleetward.protocol.data_channel import smux
-from fleetward.protocol.data_channel.flags import PortFlag, flag_payload, read_flag
+from fleetward.protocol.data_channel.flags import PortFlag, read_flag
 from fleetward.protocol.data_channel.handshake import Completed
 from fleetward.protocol.data_channel.smux import Mux
 from fleetward.protocol.errors import ProtocolError
 from fleetward.protocol.frame import PayloadType
 
-WAITING_BYTES = 4 * 1024 * 1024
+WAITING_BYTES = 1024 * 1024
 """What may wait for a slow local program before the session is held back."""
 OLDEST_AGENT = (3, 1, 1511, 0)
 """Agents up to this version want keep-alives inside the stream, or carry one connection only."""
-LAST_WORD_SECONDS = 2.0
+
+Note = Callable[[str], None]
 
 
 class Address(NamedTuple):
@@ -39,9 +41,10 @@ class Address(NamedTuple):
 class Tunnel(Sink):
     """One forward: a session and the local port that leads into it."""
 
-    def __init__(self, api: Api, started: Started, timing: Timing, failed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, api: Api, started: Started, timing: Timing, note: Note = lambda text: None) -> None:
         self._channel = Channel(api, started, self, timing)
-        self._failed = failed
+        self._note = note
+        self._outage = Outage(lambda: note("the connection is lost, trying again"), lambda: note("connected again"))
         self._mux = Mux(is_client=True)
         self._connections: dict[int, Connection] = {}
         self._slow: set[Connection] = set()
@@ -75,13 +78,8 @@ class Tunnel(Sink):
         return await self._channel.wait()
 
     async def close(self) -> None:
-        """Tell the agent that it is over; when that does not end the session, the control plane ends it."""
-        if self._channel.ending is None:
-            self._channel.send(PayloadType.FLAG, flag_payload(PortFlag.TERMINATE_SESSION))
-            try:
-                await asyncio.wait_for(self._channel.wait(), LAST_WORD_SECONDS)
-            except TimeoutError:
-                await self._channel.terminate()
+        """End the session and all that is connected."""
+        await self._channel.leave()
 
     # -- what local connections tell ---------------------------------------------------------------------------------
 
@@ -142,7 +140,7 @@ class Tunnel(Sink):
         """Of Sink."""
         if payload_type == PayloadType.FLAG:
             if read_flag(payload) is PortFlag.CONNECT_TO_PORT_ERROR:
-                self._failed()
+                self._note("the node could not connect to the port")
         elif payload_type == PayloadType.OUTPUT:
             for event in self._mux.receive(payload):
                 if (connection := self._connections.get(event.stream_id)) is not None:
@@ -156,6 +154,14 @@ class Tunnel(Sink):
         elif isinstance(event, smux.Closed):
             connection.end_soon()
 
+    def away(self) -> None:
+        """Of Sink."""
+        self._outage.begin()
+
+    def back(self) -> None:
+        """Of Sink."""
+        self._outage.end()
+
     def room(self) -> None:
         """Of Sink."""
         waiting, self._waiting = self._waiting, []
@@ -164,6 +170,7 @@ class Tunnel(Sink):
 
     def ended(self, ending: Ending) -> None:
         """Of Sink: whoever is connected is cut off, as nothing will come any more."""
+        self._outage.forget()
         if self._listening is not None:
             self._listening.close()
         for connection in [*self._connections.values()]:

@@ -181,10 +181,10 @@ def test_a_program_that_is_gone_is_told_and_so_is_a_port_that_is() -> None:
 
 
 def test_a_port_that_cannot_be_reached_is_told_and_closes_the_connection() -> None:
-    told: list[bool] = []
+    told: list[str] = []
 
     async def whole() -> None:
-        tunnel = await fleet_of(end).forward(NODE, 5432, failed=lambda: told.append(True))
+        tunnel = await fleet_of(end).forward(NODE, 5432, note=told.append)
         address = await tunnel.open("127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*address)
         assert await reader.read(-1) == b""
@@ -193,7 +193,7 @@ def test_a_port_that_cannot_be_reached_is_told_and_closes_the_connection() -> No
 
     with served(far_end(Port(refuses=True))) as end:
         asyncio.run(asyncio.wait_for(whole(), 20))
-    assert told == [True]
+    assert told == ["the node could not connect to the port"]
 
 
 def test_the_end_of_the_session_ends_its_connections() -> None:
