@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.agent.machine import alive
 from tests.agent.sessions.far_end import SESSION_ID, FarEnd, commands, content, with_session
 
 ENDS = pytest.mark.parametrize("terms", [OUR_TERMS, None], ids=["ours", "official"])
+PID = re.compile(rb"pid (\d+)\.\r\n")
 CLOSED = {"MessageType": "channel_closed", "SessionId": SESSION_ID, "SchemaVersion": 1, "Output": ""}
 
 
@@ -80,7 +82,7 @@ def test_who_closes_the_channel_ends_the_session(tmp_path: Path, on: str) -> Non
     async def work(far: FarEnd) -> None:
         await far.begun()
         far.type(b"echo pid $$.\n")
-        await far.expect(b".\r\n")
+        await far.until(lambda: PID.search(far.printed))
         if on == "data":
             far.tell("channel_closed", CLOSED)
         else:
@@ -89,8 +91,9 @@ def test_who_closes_the_channel_ends_the_session(tmp_path: Path, on: str) -> Non
         assert await far.ended() == {"status": "Success", "output": ""}
 
     far = with_session(tmp_path, content(commands("exec sh")), work)
-    pid = int(bytes(far.printed).rpartition(b"pid ")[2].partition(b".")[0])
-    assert not alive(pid)
+    found = PID.search(far.printed)
+    assert found is not None
+    assert not alive(int(found[1]))
     assert far.states == ["Connected", "Terminating"]
 
 
