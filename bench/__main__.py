@@ -26,6 +26,7 @@ ROWS = (
     "fleet_back",
     "session_relay",
     "sessions",
+    "session_cuts",
 )
 ROW_SECONDS = 1200.0
 

@@ -14,15 +14,17 @@ AT_ONCE = 4
 
 
 @contextlib.asynccontextmanager
-async def agents(server: Server, scratch: Path, count: int) -> AsyncIterator[tuple[list[str], list[Program]]]:
-    """So many agents, joined and connected: their node ids and processes."""
+async def agents(
+    server: Server, scratch: Path, count: int, *, endpoint: str = ""
+) -> AsyncIterator[tuple[list[str], list[Program]]]:
+    """So many agents, joined and connected, by another address of the server if need be: their node ids, processes."""
     async with server.api() as api:
         made = await api.call("CreateActivation", {"IamRole": "SSMServiceRole", "RegistrationLimit": count})
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def join(number: int) -> str:
             async with gate:
-                arguments = ["join", "--endpoint", server.url, "--ca", str(server.ca)]
+                arguments = ["join", "--endpoint", endpoint or server.url, "--ca", str(server.ca)]
                 arguments += ["--activation-id", made["ActivationId"], "--activation-code", made["ActivationCode"]]
                 arguments += ["--state", str(scratch / f"agent-{number}")]
                 program = Program(sys.executable, "-m", "fleetward.cli", *arguments, log=scratch / "join.log")

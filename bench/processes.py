@@ -96,6 +96,15 @@ class Server:
         self._environment = {**UNTHROTTLED, **(settings or {})}
         self._program: Program | None = None
 
+    @property
+    def port(self) -> int:
+        """Its TLS port."""
+        return int(self.url.rpartition(":")[2])
+
+    def set(self, **settings: str) -> None:
+        """Settings from the next start on."""
+        self._environment |= settings
+
     async def start(self) -> None:
         """Serve."""
         arguments = ["-m", "fleetward.cli", "server", "--data", str(self.data)]

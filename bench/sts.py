@@ -1,4 +1,4 @@
-"""STS: temporary keys of a role, as an operator gets them."""
+"""STS: temporary keys, as an operator gets them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,23 @@ from fleetward.protocol.sigv4 import Credentials
 
 async def assume(server: Server, role: str, policy: dict[str, Any]) -> Credentials:
     """Keys of a role narrowed by a session policy."""
+    return await _keys(
+        server,
+        Action="AssumeRole",
+        RoleArn=f"arn:aws:iam::123456789012:role/{role}",
+        RoleSessionName="bench",
+        Policy=json.dumps(policy),
+    )
+
+
+async def renewed(server: Server) -> Credentials:
+    """Temporary keys of the same principal, root."""
+    return await _keys(server, Action="GetSessionToken")
+
+
+async def _keys(server: Server, **form: str) -> Credentials:
     api = server.api()
-    form = {
-        "Action": "AssumeRole",
-        "Version": "2011-06-15",
-        "RoleArn": f"arn:aws:iam::123456789012:role/{role}",
-        "RoleSessionName": "bench",
-        "Policy": json.dumps(policy),
-    }
-    body = urlencode(form).encode()
+    body = urlencode({"Version": "2011-06-15", **form}).encode()
     headers = {"Host": api.url.netloc, "Content-Type": "application/x-www-form-urlencoded"}
     headers |= sigv4.sign_headers(
         server.root,
