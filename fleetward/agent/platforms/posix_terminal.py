@@ -22,6 +22,7 @@ import termios  # noqa: E402
 READ_BYTES = 64 * 1024
 PIECE_BYTES = 16 * 1024
 WRITE_BYTES = 16 * 1024
+FIRST_SIZE = (80, 24)
 GRACE_SECONDS = 1.0
 QUIET_SECONDS = 0.3
 """How long to read on after the program ended, while something else holds the terminal and is silent. Ours."""
@@ -48,6 +49,7 @@ class PosixTerminal:
         finally:
             os.close(slave)
         os.set_blocking(self._master, False)
+        self.resize(*FIRST_SIZE)
 
     def begin(self, on_output: Callable[[bytes], None], on_written: Callable[[], None]) -> None:
         """Start to read."""

@@ -79,7 +79,8 @@ class Supervisor:
         if len(self._running) >= MOST_SESSIONS:
             self._tell(session_id, {"status": "Failed", "output": f"This node has {MOST_SESSIONS} sessions already."})
             return
-        task = asyncio.create_task(self._run(session_id, event.content), name=session_id)
+        session = self._running[session_id] = SessionProcess(self._node, self._credentials)
+        task = asyncio.create_task(self._run(session, session_id, event.content), name=session_id)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -99,9 +100,8 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _run(self, session_id: str, content: str) -> None:
+    async def _run(self, session: SessionProcess, session_id: str, content: str) -> None:
         log.info("session %s begins", session_id)
-        session = self._running[session_id] = SessionProcess(self._node, self._credentials)
         try:
             result = await session.run(session_id, content)
         except OSError as error:

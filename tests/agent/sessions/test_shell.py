@@ -21,12 +21,14 @@ ENDS = pytest.mark.parametrize("terms", [OUR_TERMS, None], ids=["ours", "officia
 def test_the_size_is_seen_and_the_exit_ends_the_session(tmp_path: Path, terms: Terms | None) -> None:
     async def work(far: FarEnd) -> None:
         await far.begun()
+        far.type(b"stty size\n")
+        await far.expect(b"24 80\r\n")
         far.resize(111, 33)
         far.type(b"stty size; echo $TERM\n")
         await far.expect(b"33 111\r\nxterm-256color\r\n")
-        far.resize(80, 24)
+        far.resize(90, 25)
         far.type(b"stty size\n")
-        await far.expect(b"24 80\r\n")
+        await far.expect(b"25 90\r\n")
         far.type(b"exit 3\n")
         assert (await far.ended())["status"] == "Success"
 

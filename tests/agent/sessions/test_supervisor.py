@@ -24,7 +24,7 @@ from fleetward.protocol.data_channel.handshake import ClientHandshake, Completed
 from fleetward.protocol.data_channel.stream import Data, Event
 from fleetward.protocol.frame import PayloadType
 from tests.agent.machine import AgentProcess, FixedKeys, Machine, alive, run, until
-from tests.agent.sessions.far_end import commands
+from tests.agent.sessions.far_end import commands, content
 from tests.serving import ServerProcess, eventually
 from tests.sessions import ClientEnd, described, start, terminate
 
@@ -84,8 +84,8 @@ class _Operated:
 def session_document(server: ServerProcess, text: str, **members: Any) -> str:
     """A Session document of commands, made for this test; its name."""
     name = f"Test-Session-{next(_numbers)}-{uuid.uuid4().hex[:6]}"
-    content = json.dumps({**commands(text), **members})
-    request = {"Name": name, "DocumentType": "Session", "Content": content}
+    document = json.dumps({**commands(text), **members})
+    request = {"Name": name, "DocumentType": "Session", "Content": document}
     answer = server.call("CreateDocument", request, server.root)
     assert answer.status == 200, answer.body
     return name
@@ -201,6 +201,17 @@ def test_each_session_is_begun_once_and_its_end_told_until_acknowledged(tmp_path
         sessions.request(asked("alice-1"))
         assert len(sessions.ends) == 0
         delivering.cancel()
+        await sessions.stop(5)
+
+    run(work())
+
+
+def test_a_session_that_is_closed_at_once_ends_at_once(tmp_path: Path) -> None:
+    async def work() -> None:
+        sessions = Supervisor(Machine(tmp_path).node, FixedKeys())
+        sessions.request(asked("alice-1", content(commands("sleep 100"))))
+        sessions.close("alice-1")
+        await until(lambda: len(sessions.ends) == 1)
         await sessions.stop(5)
 
     run(work())
