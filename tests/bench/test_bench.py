@@ -29,7 +29,15 @@ def test_the_table_names_every_figure_with_its_bar_and_verdict() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "rows", [["authorization", "writes"], ["objects"], ["fan_out", "tag_condition"], ["session_relay"], ["sessions"], ["session_cuts"]]
+    "rows",
+    [
+        ["authorization", "writes"],
+        ["objects"],
+        ["fan_out", "tag_condition"],
+        ["session_relay"],
+        ["sessions"],
+        ["session_cuts"],
+    ],
 )
 def test_rows_measure_a_real_server(rows: list[str]) -> None:
     done = subprocess.run(
