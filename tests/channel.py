@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import time
 import uuid
 from collections.abc import Mapping
@@ -21,10 +22,20 @@ from fleetward.protocol.control_channel import (
     ReplyAcknowledged,
 )
 from fleetward.protocol.sigv4 import Credentials
-from tests.serving import REGION, Node
+from tests.serving import REGION, Node, ServerProcess
 
 Event = TypeVar("Event", bound=AgentEvent)
 WAIT = 10.0
+
+
+def tls(server: ServerProcess) -> ssl.SSLContext:
+    """A context for sockets that one thread reads and another writes, as websockets.sync does.
+
+    OpenSSL is not made for that: a write beside the tickets that TLS 1.3 sends after its handshake may get lost.
+    """
+    context = server.tls()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def dial(
@@ -57,7 +68,7 @@ def dial(
     return connect(
         url,
         sock=through,
-        ssl=server.tls(),
+        ssl=tls(server),
         additional_headers=headers,
         compression=None,
         open_timeout=WAIT,

@@ -24,7 +24,7 @@ from fleetward.protocol.data_channel.opening import agent_open_message, client_o
 from fleetward.protocol.data_channel.stream import Closed, Data, Event, Side, Stream
 from fleetward.protocol.frame import Frame, PayloadType, decode, encode
 from fleetward.protocol.sigv4 import Credentials
-from tests.channel import Channel
+from tests.channel import Channel, tls
 from tests.serving import REGION, Answer, Node, ServerProcess, eventually
 
 WAIT = 10.0
@@ -120,7 +120,7 @@ def client_socket(server: ServerProcess, url: str, **options: Any) -> ClientConn
 def _connect(server: ServerProcess, url: str, headers: dict[str, str], **options: Any) -> ClientConnection:
     return connect(
         url,
-        ssl=server.tls(),
+        ssl=tls(server),
         additional_headers=headers,
         compression=None,
         open_timeout=WAIT,
