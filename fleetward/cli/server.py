@@ -28,6 +28,7 @@ def server(
     database: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite.")] = None,
     bus: Annotated[str | None, typer.Option(help="nats://… instead of the bus inside the process.")] = None,
     objects: Annotated[str | None, typer.Option(help="s3://… instead of a folder.")] = None,
+    peer_listen: Annotated[str | None, typer.Option(help="Address for other servers, host:port.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     ephemeral: Annotated[
         bool | None, typer.Option("--ephemeral", help="Data need not outlive the server; --data may be left out.")
@@ -50,6 +51,7 @@ def server(
         "database": database,
         "bus": bus,
         "objects": objects,
+        "peer_listen": peer_listen,
         "log_level": log_level,
         "ephemeral": ephemeral,
     }

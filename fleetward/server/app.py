@@ -420,8 +420,8 @@ class Application:
         """Every second: sessions that are over, grants that were taken away; every minute: recordings left over."""
         for second in itertools.count():
             try:
-                await self.peers.look()
                 await self.data_channels.every_second()
+                await self.peers.look()
                 if second % RECORDINGS_LOOK == 0:
                     await self.recorders.sweep()
             except Exception:

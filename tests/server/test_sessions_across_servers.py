@@ -132,10 +132,15 @@ def send_all(
     sink: SocketEnd,
     payload: bytes,
     disturb: Callable[[], object] = lambda: None,
+    already: bytes = b"",
     within: float = 90.0,
 ) -> None:
-    """Send a payload from one end to the other, driving both; it must come intact whatever happens half-way."""
-    got, sent, until = bytearray(), 0, time.monotonic() + within
+    """Send a payload from one end to the other, driving both; it must come intact whatever happens half-way.
+
+    Behind what was sent `already`.
+    """
+    got, sent, until = bytearray(), len(already), time.monotonic() + within
+    payload = already + payload
     half_way: list[Callable[[], object]] = [disturb]
     while len(got) < len(payload):
         assert time.monotonic() < until, f"{len(got)} of {len(payload)} bytes within {within} s"
@@ -209,6 +214,18 @@ def test_a_link_that_breaks_is_made_again_and_loses_no_byte(pair: Linked, machin
         assert machine.row(client.started.session_id)[1::2][:2] == (1, 1)  # neither end had to open anew
         terminate(machine.at_a, client.started.session_id)
         assert "Terminated by" in client.closed(2)
+
+
+def test_a_link_that_swallows_everything_is_noticed(pair: Linked, machine: Machine) -> None:
+    """By pings: within 15 seconds."""
+    with between(pair, machine) as (agent, client):
+        for link in pair.links:
+            link.swallow()
+        client.send(b"lost on the way")
+        client.noted("pause_publication", 25)
+        client.noted("start_publication")
+        send_all(client, agent, b" and back", already=b"lost on the way")
+        echo(agent, client)
 
 
 def test_a_client_that_comes_to_the_nodes_server_and_back_goes_on(pair: Linked, machine: Machine) -> None:

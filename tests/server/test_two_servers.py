@@ -43,6 +43,8 @@ class Forwarder:
     def __init__(self, target: int) -> None:
         self.target = target
         self._ends: list[socket.socket] = []
+        self._flowing = threading.Event()
+        self._flowing.set()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -54,6 +56,12 @@ class Forwarder:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
         return len(ends)
+
+    def swallow(self) -> None:
+        """Connections that are there stay, and nothing comes through them any more."""
+        self._flowing.clear()
+        self._flowing = threading.Event()
+        self._flowing.set()
 
     def close(self) -> None:
         """Take no more connections."""
@@ -75,12 +83,13 @@ class Forwarder:
             far.settimeout(None)
             self._ends += (near, far)
             for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=_pump, args=(source, sink), daemon=True).start()
+                threading.Thread(target=_pump, args=(source, sink, self._flowing), daemon=True).start()
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(source: socket.socket, sink: socket.socket, flowing: threading.Event) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
+            flowing.wait()
             sink.sendall(data)
     for end in (source, sink):
         with contextlib.suppress(OSError):

@@ -147,6 +147,8 @@ class Peers:
                 await self._connect(
                     address, NodeLink(self._channels, session, row), path_of(key_of(row), row.client_epoch)
                 )
+        except picows.WSInvalidStatusError as fault:  # the store has changed meanwhile, and tells more next time
+            log.info("a peer refused a client's end", extra={"fields": {"server": there, "reason": str(fault)[:300]}})
         except (OSError, TimeoutError, picows.WSError) as fault:
             self._tell(there, f"{type(fault).__name__}: {fault}"[:300])
         except Exception:
