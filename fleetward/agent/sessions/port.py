@@ -27,6 +27,7 @@ log = logging.getLogger("fleetward.port")
 DIAL_SECONDS = 15.0
 MOST_UNREAD_BYTES = 1024 * 1024
 """What may wait for one target to read it; then the client is held."""
+MOST_UNREAD_BYTES_OF_ALL = 16 * 1024 * 1024
 LINGER_SECONDS = 60.0
 
 
@@ -258,12 +259,13 @@ class Port:
                 connection.pause()
 
     def _balance(self) -> None:
-        """Hold the client while one target has much to read, and let it go when it has read most of it."""
-        unread = max((connection.unread for connection in self._connections), default=0)
-        if not self._is_held and unread > MOST_UNREAD_BYTES:
+        """Hold the client while one target or all have much to read, and let it go when most of it is read."""
+        unread = [connection.unread for connection in self._connections]
+        share = max(max(unread, default=0) / MOST_UNREAD_BYTES, sum(unread) / MOST_UNREAD_BYTES_OF_ALL)
+        if not self._is_held and share > 1:
             self._is_held = True
             self._peer.hold()
-        elif self._is_held and unread < MOST_UNREAD_BYTES // 2:
+        elif self._is_held and share < 0.5:
             self._is_held = False
             self._peer.release()
 
