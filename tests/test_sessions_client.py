@@ -356,11 +356,16 @@ def test_one_command_opens_several_forwards_and_ends_them_all(site: Site, target
     child.sendintr()
     assert exit_code(child) == 0
 
-    def ended() -> bool:
-        history = site.fleetward("session", "list", "--history", "--json").stdout
-        return [each["Status"] for each in json.loads(history) if each.get("Reason") == "two"] == ["Terminated"] * 2
+    def ended() -> list[str]:
+        history = json.loads(site.fleetward("session", "list", "--history", "--json").stdout)
+        two = [each["SessionId"] for each in history if each.get("Reason") == "two"]
+        return two if len(two) == 2 else []
 
-    eventually(ended)
+    for session_id in eventually(ended):
+        shown = json.loads(site.fleetward("session", "show", session_id, "--json").stdout)
+        assert (shown["Port"], shown["Status"]) == (str(target.port), "Terminated")
+        assert shown["BytesIn"] >= 4000
+        assert shown["BytesOut"] >= 4032
 
 
 @pytest.mark.skipif(SSHD is None, reason="OpenSSH's server is not installed")

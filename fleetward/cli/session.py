@@ -63,6 +63,23 @@ def list_(
         )
 
 
+@program.command("show")
+def show(
+    session_id: SessionId,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
+    """Say who opened a session, to where, how much passed each way and how it ended."""
+    from fleetward.cli.api import Api
+
+    found = Api().call("DescribeSession", {"SessionId": session_id})
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for name, value in found.items():
+        said = _local(value) if name.endswith("Date") else value
+        print(f"{name:<14}{_plain(str(said))}".rstrip())
+
+
 @program.command("terminate")
 def terminate(session_id: SessionId) -> None:
     """End a session, whoever opened it, if your policies allow."""

@@ -57,6 +57,19 @@ def test_programs_get_json() -> None:
     assert end.called("DescribeSessions") == [{"State": "History", "MaxResults": 3}]
 
 
+def test_one_session_is_shown_with_its_target_and_traffic() -> None:
+    shown = {"SessionId": SESSION, "Host": "db\x1b[2J", "Port": "5432", "BytesIn": 7, "StartDate": 0.0, "Details": ""}
+    end = FarEnd()
+    end.answers["DescribeSession"] = [shown]
+    lines = fleetward(end, "session", "show", SESSION).stdout.decode().splitlines()
+    assert lines[0] == f"SessionId     {SESSION}"
+    assert "Host          db?[2J" in lines
+    assert "BytesIn       7" in lines
+    end = FarEnd()
+    end.answers["DescribeSession"] = [shown]
+    assert json.loads(fleetward(end, "session", "show", SESSION, "--json").stdout) == shown
+
+
 def test_a_recording_is_played_as_it_was_seen_and_long_pauses_are_short() -> None:
     end = FarEnd()
     end.recording = RECORDING
