@@ -23,6 +23,7 @@ import pytest
 from fleetward import client
 from fleetward.client import Address, Fleet, Refused, Timing
 from fleetward.protocol.sigv4 import Credentials
+from tests.cli.test_doctor import between
 from tests.cuts import Road
 from tests.serving import FLEETWARD, REGION, ServerProcess, StartServer, eventually
 from tests.test_main_job import Machine
@@ -341,6 +342,26 @@ def test_wrong_nodes_and_missing_rights_are_one_clear_line(site: Site) -> None:
                 await fleet.run(site.node_id, "true")
 
     asyncio.run(script())
+
+
+def test_a_proxy_is_taken_for_calls_and_streams(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its password, and only where NO_PROXY does not say otherwise."""
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    async def script() -> int | None:
+        async with site.fleet() as fleet:
+            return (await fleet.run(site.node_id, "sh -c 'exit 2'")).exit_code
+
+    with between(None) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:p%40ss@127.0.0.1:{proxy.port}")
+        assert asyncio.run(asyncio.wait_for(script(), 60)) == 2
+        assert len(proxy.asked) >= 2
+        assert all(b"Proxy-Authorization: Basic dXNlcjpwQHNz\r\n" in asked for asked in proxy.asked)
+        asked = len(proxy.asked)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        assert asyncio.run(asyncio.wait_for(script(), 60)) == 2
+        assert len(proxy.asked) == asked
 
 
 def test_one_command_opens_several_forwards_and_ends_them_all(site: Site, target: Target) -> None:

@@ -135,7 +135,6 @@ class Channel:
         self._heard_at = time.monotonic()
         self._failures = 0
         self._refusals = 0
-        self._room_or_end: set[asyncio.Future[None]] = set()
 
     async def open(self) -> None:
         """Connect and wait for the node; SessionFailed when it does not come to a session."""
@@ -161,11 +160,6 @@ class Channel:
         self._wants_room = True
         return False
 
-    @property
-    def is_linked(self) -> bool:
-        """Whether there is a link at the moment."""
-        return self._link is not None
-
     def send(self, payload_type: int, payload: bytes) -> None:
         """Send a payload that is not empty; after the end nothing happens."""
         if self.ending is None:
@@ -184,13 +178,6 @@ class Channel:
         if self._link is not None:
             self._link.resume()
         self._guarded(lambda: self._stream.release(now), now, is_last=True)
-
-    async def drained(self) -> None:
-        """Wait until the node has everything that was sent, or the session ends."""
-        while self.ending is None and not self._stream.is_drained:
-            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._room_or_end.add(waiting)
-            await waiting
 
     async def wait(self) -> Ending:
         """Wait until the session has ended."""
@@ -237,7 +224,9 @@ class Channel:
         self._pump(time.monotonic())
 
     def lost(self) -> None:
-        """The link broke."""
+        """The link broke. One that breaks before it is in use is seen by who makes it."""
+        if self._link is None:
+            return
         self._link = None
         self._failures += 1
         if self.ending is None:
@@ -320,8 +309,6 @@ class Channel:
         if self._wants_room and self._stream.room > 0:
             self._wants_room = False
             self._sink.room()
-        if self._room_or_end and self._stream.is_drained:
-            self._wake()
 
     def _arm(self, now: float) -> None:
         due_at = self._stream.due_at()
@@ -384,6 +371,8 @@ class Channel:
         if self.ending is not None:
             link.close()
             return
+        if link.is_lost:
+            raise Unreachable("the link broke at once")
         link.send_text(client_open_message(token, self._client_id, CLIENT_VERSION, str(uuid.uuid4())))
         now = time.monotonic()
         self._link = link
@@ -422,14 +411,7 @@ class Channel:
             self._link = None
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
-        self._wake()
         self._sink.ended(ending)
-
-    def _wake(self) -> None:
-        for waiting in self._room_or_end:
-            if not waiting.done():
-                waiting.set_result(None)
-        self._room_or_end.clear()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -47,6 +47,7 @@ class Link(WSListener):
         self._is_held = False
         self._timer: asyncio.TimerHandle | None = None
         self.is_writable = True
+        self.is_lost = False
 
     def send_text(self, text: str) -> None:
         """Send a text message."""
@@ -105,6 +106,7 @@ class Link(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Of picows."""
+        self.is_lost = True
         if self._timer is not None:
             self._timer.cancel()
         receiver, self._receiver = self._receiver, None
