@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 import shutil
@@ -15,12 +16,14 @@ from typing import Any
 
 import pytest
 
+from fleetward import client
+from fleetward.client import Timing
 from fleetward.protocol.control_channel import SessionClosed, SessionRequested
 from fleetward.protocol.frame import PayloadType
 from tests.channel import Channel
 from tests.server.test_two_servers import Forwarder, Pair
 from tests.services import Nats, Postgres
-from tests.serving import Node, ServerProcess, eventually
+from tests.serving import REGION, Node, ServerProcess, eventually
 from tests.sessions import (
     ClientEnd,
     NodeEnd,
@@ -34,6 +37,7 @@ from tests.sessions import (
     status,
     terminate,
 )
+from tests.test_sessions_client import Target, echoed, with_digest
 
 pytestmark = pytest.mark.slow
 
@@ -267,7 +271,7 @@ def test_a_node_that_moves_to_the_other_server_and_back_goes_on_with_its_client(
 
 
 def test_a_session_goes_on_at_the_clients_server_when_the_other_one_is_killed(pair: Linked, machine: Machine) -> None:
-    """The last of this module: server a is gone then."""
+    """Server a is gone then."""
     with between(pair, machine) as (agent, client):
         echo(agent, client)
         agent.send(b"never seen by a client")
@@ -279,3 +283,31 @@ def test_a_session_goes_on_at_the_clients_server_when_the_other_one_is_killed(pa
         echo(agent, client)
         terminate(machine.at_b, client.started.session_id)
         assert "Terminated by" in client.closed(2)
+
+
+def test_a_tunnel_of_our_own_ends_loses_no_byte_whatever_breaks(pair: Linked) -> None:
+    """Links break, the node moves to the client's server and back, the node's server is killed."""
+    if pair.a.process is None or pair.a.process.poll() is not None:
+        pair.a.start()
+    pair.start_node()
+    operator = pair.b.client()
+    eventually(lambda: operator.get_connection_status(Target=pair.node_id)["Status"] == "connected", 20)
+    target, data = Target(), some_text(16_000_000)
+
+    def move(server: ServerProcess) -> None:
+        pair.forwarder.target = server.port
+        assert pair.forwarder.cut() > 0
+
+    async def tunnel() -> None:
+        fleet = client.connect(pair.b.url, pair.b.root, region=REGION, ca=pair.b.ca, timing=Timing(quiet=1.0))
+        async with fleet, fleet.tunnel(pair.node_id, target.port) as address:
+            stream = asyncio.create_task(echoed(address, data, pace=0.2))
+            for disturb in (pair.cut, pair.cut, lambda: move(pair.b), lambda: move(pair.a), pair.a.kill):
+                await asyncio.sleep(3)
+                assert not stream.done()
+                await asyncio.to_thread(disturb)
+            pair.forwarder.target = pair.b.port
+            assert await stream == with_digest(data)
+
+    asyncio.run(asyncio.wait_for(tunnel(), 120))
+    target.close()
