@@ -49,7 +49,7 @@ class Shell(Sink):
 
         SessionFailed when the node does not come.
         """
-        self._say(f"\nStarting session with SessionId: {self._channel.started.session_id}\n")
+        self._say(f"\nStarting session with SessionId: {plain(self._channel.started.session_id)}\n")
         signals = Signals(
             interrupted=self._interrupt, ended=self._hang_up, resized=self._resize, continued=self._raw.resume
         )
@@ -153,7 +153,7 @@ class Shell(Sink):
         self._outage.forget()
 
     def _say_farewell(self, ending: Ending) -> None:
-        session_id = self._channel.started.session_id
+        session_id = plain(self._channel.started.session_id)
         if ending.reason:
             self._say(f"\n\nSessionId: {session_id} : {plain(ending.reason)}\n\n")
         else:
