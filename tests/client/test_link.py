@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
 from fleetward.client.errors import Refused, Unreachable
 from fleetward.client.link import Link, connect, proxy_for
+from fleetward.server import certificates
 
 
 class Kept:
@@ -56,7 +60,7 @@ class Peer(WSListener):
 
 
 @asynccontextmanager
-async def peer(*, pongs: bool = True) -> AsyncIterator[tuple[str, list[Peer]]]:
+async def peer(*, pongs: bool = True, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, list[Peer]]]:
     """A server; its address and the peers that it made."""
     made: list[Peer] = []
 
@@ -66,9 +70,9 @@ async def peer(*, pongs: bool = True) -> AsyncIterator[tuple[str, list[Peer]]]:
         made.append(Peer())
         return made[-1]
 
-    server = await ws_create_server(listener, "127.0.0.1", 0, enable_auto_pong=pongs)
+    server = await ws_create_server(listener, "127.0.0.1", 0, enable_auto_pong=pongs, ssl=tls)
     async with server:
-        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", made
+        yield f"{'wss' if tls else 'ws'}://127.0.0.1:{server.sockets[0].getsockname()[1]}", made
 
 
 async def opened(url: str, kept: Kept, quiet_seconds: float = 5.0) -> Link:
@@ -178,6 +182,34 @@ def test_refusals_and_absent_servers_are_told_apart() -> None:
                 await connect(f"ws://127.0.0.1:{port}", Kept(), ca=None, quiet_seconds=5, seconds=0.2)
         with pytest.raises(Unreachable):
             await opened(f"ws://127.0.0.1:{port}", Kept())
+
+    asyncio.run(play())
+
+
+def test_a_certificate_is_checked_and_a_renewed_ca_counts_from_the_next_link_on(tmp_path: Path) -> None:
+    """The file is read for each link."""
+    now = datetime.now(UTC)
+    made = [certificates.prepare(tmp_path / name, ["127.0.0.1"], ["us-east-1"], now) for name in ("one", "two")]
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(made[0].certificate, made[0].key)
+    trusted = tmp_path / "trusted.pem"
+    trusted.write_bytes(made[0].ca.read_bytes())
+
+    async def passes(url: str) -> None:
+        kept = Kept()
+        link = await connect(url, kept, ca=str(trusted), quiet_seconds=5)
+        link.send([b"sealed"])
+        await _until(kept.came)
+        link.close()
+
+    async def play() -> None:
+        async with peer(tls=tls) as (url, _):
+            await passes(url)
+            tls.load_cert_chain(made[1].certificate, made[1].key)
+            with pytest.raises(Unreachable, match="certificate"):
+                await passes(url)
+            trusted.write_bytes(made[1].ca.read_bytes())
+            await passes(url)
 
     asyncio.run(play())
 
