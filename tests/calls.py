@@ -19,6 +19,7 @@ from tests.calls_access import ACCESS_CALLS
 from tests.calls_iam import IAM_CALLS, STS_CALLS, change_password
 from tests.calls_kms import KMS_CALLS
 from tests.calls_logs import LOGS_CALLS
+from tests.calls_sessions import SESSION_CALLS, SessionStage
 from tests.serving import Answer, Node, ServerProcess, eventually, private_key, public_text
 from tests.signing_in import new_sign_in
 
@@ -28,7 +29,7 @@ SHELL = {"schemaVersion": "2.2", "description": "Says hello.", "mainSteps": [
 SETTING = "/ssm/managed-instance/default-ec2-instance-management-role"
 
 
-class Stage:
+class Stage(SessionStage):
     """What the calls need: a node of their own, documents, commands and activations made as wanted."""
 
     def __init__(self, server: ServerProcess, node: Node) -> None:
@@ -237,6 +238,7 @@ CALLS: Mapping[str, ValidCall] = {
     "ssmmessages:CreateControlChannel": ValidCall(
         lambda stage: {"ChannelId": stage.node.node_id, "MessageSchemaVersion": "1.0", "RequestId": "1"}, "node"
     ),
+    **{name: ValidCall(make, by) for name, (make, by) in SESSION_CALLS.items()},
     "ec2messages:GetMessages": ValidCall(_get_messages, "node"),
     "ec2messages:AcknowledgeMessage": ValidCall(lambda stage: {"MessageId": stage.message()}, "node"),
     "ec2messages:SendReply": ValidCall(
@@ -339,8 +341,9 @@ def send(stage: Stage, name: str, request: Mapping[str, Any], *, node: Node | No
         fields = {"Action": operation, "Version": FORMS[service], **as_form(request)}
         return server.form(fields, by, service=service, **options)
     if service == "ssmmessages":
-        inside = {key: value for key, value in request.items() if key != "ChannelId"}
-        path = f"/v1/control-channel/{request.get('ChannelId', '')}"
+        kind, member = ("data", "SessionId") if "Data" in operation else ("control", "ChannelId")
+        inside = {key: value for key, value in request.items() if key != member}
+        path = f"/v1/{kind}-channel/{request.get(member, '')}"
         headers = {"Content-Type": "application/json"}
         return server.send("POST", path, json.dumps(inside).encode(), headers, by, service=service, **options)
     return server.call(operation, request, by, service=service, **options)

@@ -76,6 +76,11 @@ SERVER_LAYERS: dict[str, tuple[str, ...]] = {
 BESIDE: dict[tuple[str, str], str] = {
     ("fleetward/server/edge/pages.py", "fleetward.server.ssm.run_command.outputs"): "streams outputs to Objects, "
     "then runs the entry that records them",
+    **{
+        (f"fleetward/server/edge/{name}.py", "fleetward.server.ssm.session_manager"): "carries the bytes of sessions, "
+        "runs the entries of their ends"
+        for name in ("data_channels", "link", "peer_port", "peers", "recorder", "session_end")
+    },
 }
 """What a layer names beside itself all the same: (module, module named) -> why."""
 
@@ -187,6 +192,7 @@ WITHOUT_RESOURCES: dict[str, str] = {
     "ssm:DescribeActivations": "AWS has no resource type",
     "ssm:DescribeInstanceInformation": "AWS has no resource type",
     "ssm:DescribeInstanceProperties": "AWS has no resource type",
+    "ssm:DescribeSessions": "AWS has no resource type",
     "ssm:ListDocuments": "AWS has no resource type",
     "sts:GetAccessKeyInfo": "AWS has no resource type",
 }
@@ -432,7 +438,8 @@ def test_layers_of_the_server_name_nothing_above_or_beside_them() -> None:
         for path in sources()
         if part_of(path) == "fleetward/server" and path.count("/") > 1
         for each in imports(path)
-        if within(each.name, *SERVER_LAYERS.get(layer_of(path), ())) and (path, each.name) not in BESIDE
+        if within(each.name, *SERVER_LAYERS.get(layer_of(path), ()))
+        and not any(path == module and within(each.name, named) for module, named in BESIDE)
     ]
     none(wrong)
 
