@@ -74,6 +74,7 @@ class SessionEnd(WSListener):
         self._messages = Messages()
         self._opened = False
         self._early: list[bytes] = []
+        self._early_bytes = 0
         self._session: Session | None = None
         self._opening: asyncio.TimerHandle | None = None
         self._outgoing: list[bytes] = []
@@ -100,7 +101,12 @@ class SessionEnd(WSListener):
         self._has_spoken = True
         kind = frame.msg_type
         try:
-            if kind is _BINARY and self._session is not None and frame.fin and frame.payload_size > HEADER_BYTES:
+            if (
+                kind is _BINARY
+                and self._session is not None
+                and frame.fin
+                and HEADER_BYTES < frame.payload_size <= LIMIT_BYTES
+            ):
                 self._session.forward(self, frame.get_payload_as_bytes())
             elif kind in DATA_FRAMES:
                 self._take(frame)
@@ -212,12 +218,15 @@ class SessionEnd(WSListener):
             self._open(data.decode())
         elif self._session is not None:
             self._forward(data)
-        elif not self._opened or sum(map(len, self._early)) > LIMIT_BYTES:
+        elif not self._opened or self._early_bytes > LIMIT_BYTES:
             raise RemoteProtocolError("frames came before the message that opens the session's end")
         else:
             self._early.append(data)
+            self._early_bytes += HEADER_BYTES + len(data)
 
     def _forward(self, data: bytes) -> None:
+        if len(data) > LIMIT_BYTES:
+            raise TooLong(f"a message may have {LIMIT_BYTES} bytes")
         if len(data) <= HEADER_BYTES:
             raise RemoteProtocolError(f"a frame has more than {HEADER_BYTES} bytes, this one {len(data)}")
         assert self._session is not None
