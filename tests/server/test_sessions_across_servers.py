@@ -7,6 +7,7 @@ import hashlib
 import random
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from fleetward import client
 from fleetward.client import Timing
 from fleetward.protocol.control_channel import SessionClosed, SessionRequested
 from fleetward.protocol.frame import PayloadType
+from fleetward.server.edge.link import DROP_AFTER
 from tests.channel import Channel
 from tests.server.test_two_servers import Forwarder, Pair
 from tests.services import Nats, Postgres
@@ -30,6 +32,7 @@ from tests.sessions import (
     SocketEnd,
     client_opening,
     client_socket,
+    frame,
     recording,
     resume,
     shown,
@@ -230,6 +233,23 @@ def test_a_link_that_swallows_everything_is_noticed(pair: Linked, machine: Machi
         client.noted("start_publication")
         send_all(client, agent, b" and back", already=b"lost on the way")
         echo(agent, client)
+
+
+def test_a_client_that_takes_nothing_for_long_keeps_its_link(pair: Linked, machine: Machine) -> None:
+    """What is held back is not taken for what has gone."""
+    pieces, piece = 1000, b"x" * 200_000
+    with between(pair, machine) as (agent, client):
+
+        def send() -> None:
+            for number in range(pieces):
+                agent.socket.send(frame("output_stream_data", piece, number))
+
+        sending = threading.Thread(target=send, daemon=True)
+        sending.start()
+        sending.join(DROP_AFTER + 3)
+        assert sending.is_alive()
+        client.until(lambda: len(client.received.get(PayloadType.OUTPUT, b"")) == pieces * len(piece), 90)
+        assert client.notes == []
 
 
 def test_a_client_that_comes_to_the_nodes_server_and_back_goes_on(pair: Linked, machine: Machine) -> None:
