@@ -37,6 +37,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from fleetward.protocol import sigv4
 from fleetward.protocol.sigv4 import Credentials
+from tests import fork_server
 from tests.identity_provider import IdentityProvider, authority
 
 ACCOUNT = "123456789012"
@@ -142,6 +143,9 @@ class Node:
         return answer.body.decode().partition("<TokenValue>")[2].partition("<")[0]
 
 
+Process = subprocess.Popen[str] | fork_server.Forked
+
+
 class ServerProcess:
     """`fleetward server` in a folder of its own."""
 
@@ -153,16 +157,16 @@ class ServerProcess:
         self.arguments = arguments
         self.listen = listen
         self.url = ""
-        self.process: subprocess.Popen[str] | None = None
+        self.process: Process | None = None
         self._local = threading.local()
         self._numbers = itertools.count(1)
         self._root: Credentials | None = None
 
-    def start(self) -> Self:
-        """Start it and wait until it serves; at its former port, if it had one."""
+    def start(self, process: Process | None = None) -> Self:
+        """Start it and wait until it serves; at its former port, if it had one. `process` is one started already."""
         if self.url:
             self.listen = urlsplit(self.url).netloc
-        self.process = self.spawn()
+        self.process = process or self._fork()
         assert self.process.stdout is not None
         timer = threading.Timer(START_WITHIN, self.process.kill)
         timer.start()
@@ -174,22 +178,38 @@ class ServerProcess:
         return self
 
     def spawn(self, *arguments: str) -> subprocess.Popen[str]:
-        """The process, not waited for."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("FLEETWARD_")}
-        environment["FLEETWARD_SLOW_ENTRY_FAILS"] = "true"  # `_end` looks whether any did
-        environment |= {f"FLEETWARD_{name.upper()}": str(value) for name, value in self.settings.items()}
-        command = [str(FLEETWARD), "server", "--data", str(self.data), "--listen", self.listen]
+        """The installed program, not waited for."""
+        command = [str(FLEETWARD), *self._words, *arguments]
         if setpriv := shutil.which("setpriv"):
             command = [setpriv, "--pdeathsig", "KILL", *command]
         with self.log.open("a") as stream:
             return subprocess.Popen(
-                [*command, *self.arguments, *arguments],
-                env=environment,
+                command,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stream,
                 text=True,
             )
+
+    def _fork(self) -> Process:
+        if not fork_server.AVAILABLE:
+            return self.spawn()
+        if not self.data.exists() and not {"database", "ephemeral"} & self.settings.keys():
+            self.data.mkdir(mode=0o700)
+            shutil.copyfile(_empty_database(), self.data / "fleetward.db")
+        with self.log.open("a") as stream:
+            return fork_server.start(self._words, self._environment, stream)
+
+    @property
+    def _words(self) -> list[str]:
+        return ["server", "--data", str(self.data), "--listen", self.listen, *self.arguments]
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("FLEETWARD_")}
+        environment["FLEETWARD_SLOW_ENTRY_FAILS"] = "true"  # `_end` looks whether any did
+        return environment | {f"FLEETWARD_{name.upper()}": str(value) for name, value in self.settings.items()}
 
     def stop(self) -> int:
         """End it in good order; its exit code."""
@@ -422,6 +442,26 @@ def eventually(check: Callable[[], Any], within: float = 10.0) -> Any:
         time.sleep(0.02)
 
 
+@cache
+def _empty_database() -> Path:
+    """A database with all tables and nothing else, as a server's first start makes it, which takes time."""
+    from fleetward.server import app
+    from fleetward.server.backends.store_sqlite import SqliteStore
+
+    folder = _folder()
+    store = SqliteStore(folder / "fleetward.db", threads=False)
+    app.create_tables(store)
+    store.close()
+    return folder / "fleetward.db"
+
+
+def pytest_unconfigure() -> None:
+    """Nothing outlives the worker."""
+    fork_server.close()
+    if _empty_database.cache_info().currsize:
+        shutil.rmtree(_empty_database().parent, ignore_errors=True)
+
+
 def _folder() -> Path:
     memory = Path("/dev/shm")
     return Path(tempfile.mkdtemp(prefix="fleetward-", dir=memory if memory.is_dir() else None))
@@ -437,7 +477,8 @@ def serving() -> Iterator[ServerProcess]:
         requests_per_node=1_000_000,
         allow_fetch="127.0.0.0/8",
         fetch_ca=authority().ca,
-    ).start()
+    )
+    server.start(server.spawn())  # the installed program, in most tests
     yield server
     server.stop()
     shutil.rmtree(folder, ignore_errors=True)
