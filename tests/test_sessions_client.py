@@ -320,7 +320,7 @@ def test_a_session_that_is_terminated_ends_at_once(site: Site) -> None:
     child.expect_exact("ready")
     assert site.fleetward("session", "terminate", session_id).returncode == 0
     child.expect_exact(f"SessionId: {session_id} : Terminated by", timeout=2)
-    assert exit_code(child) == 0
+    assert exit_code(child) == 1
 
 
 def test_wrong_nodes_and_missing_rights_are_one_clear_line(site: Site) -> None:

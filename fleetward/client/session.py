@@ -45,6 +45,7 @@ class Session(Sink):
         self._unread: deque[tuple[int, bytes]] = deque()
         self._unread_bytes = 0
         self._is_held = False
+        self._is_told = False
         self._came = asyncio.Event()
         self._roomy = asyncio.Event()
 
@@ -115,7 +116,8 @@ class Session(Sink):
         await self._channel.terminate()
 
     async def collect(self, most_bytes: int) -> Finished:
-        """Everything until the end; SessionFailed when it is more than `most_bytes` or the session fails."""
+        """Everything until the end; SessionFailed when it is more than `most_bytes`, or the session fails or is ended
+        before its program."""
         found: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
         while True:
             stream, piece = await self.receive_from()
@@ -126,12 +128,13 @@ class Session(Sink):
                 await self.terminate()
                 raise SessionFailed(f"the command printed more than {most_bytes} bytes")
         ending = await self._channel.wait()
-        if ending.is_failure:
-            raise SessionFailed(ending.reason)
+        if ending.is_failure or (self._is_told and self.exit_code is None):
+            raise SessionFailed(ending.reason or "the session ended before its program did")
         return Finished(self.exit_code, bytes(found["stdout"]), bytes(found["stderr"]))
 
     def opened(self, session: Completed) -> None:
-        """Of Sink: only a program can be spoken with."""
+        """Of Sink: only a program can be spoken with; our own agent tells how it ends."""
+        self._is_told = session.terms is not None
         if session.session_type == "Port":
             self._channel.abandon("the document forwards a port: open a tunnel")
 

@@ -43,11 +43,13 @@ class Shell(Sink):
             lambda: self._say("[fleetward: connected again]\n"),
         )
         self._is_open = False
+        self._is_told = False
+        """Whether the agent tells how programs end: ours does."""
 
     async def run(self) -> int:
-        """Until the program ends; its exit code, where the node's agent tells, else 0, or 1 when the session failed.
+        """Until the program ends; its exit code, or 1 when the session ended before it.
 
-        SessionFailed when the node does not come.
+        Official agents tell neither: then 0. SessionFailed when the node does not come.
         """
         self._say(f"\nStarting session with SessionId: {plain(self._channel.started.session_id)}\n")
         signals = Signals(
@@ -68,7 +70,7 @@ class Shell(Sink):
             self._output.close()
         if self._exit_code is not None:
             return self._exit_code & 0xFF
-        return int(ending.is_failure)
+        return int(ending.is_failure or self._is_told)
 
     # -- what the operator does --------------------------------------------------------------------------------------
 
@@ -116,6 +118,7 @@ class Shell(Sink):
         if session.customer_message:
             self._say(plain(session.customer_message) + "\n")
         self._is_open = True
+        self._is_told = session.terms is not None
         self._raw.begin()
         self._resize()
         self._input.start()

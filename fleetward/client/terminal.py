@@ -16,8 +16,8 @@ from fleetward.client.errors import ClientError
 READ_BYTES = 256 * 1024
 SIZE_WITHOUT_TERMINAL = (300, 100)
 """Columns and rows that the official client tells when it writes to no terminal."""
-FULL_BYTES = 1024 * 1024
-"""So much unwritten output holds the session back."""
+FULL_BYTES = 256 * 1024
+"""So much unwritten output holds the session back; all of it is still shown after Ctrl-C."""
 
 
 def require_posix() -> None:
@@ -135,7 +135,7 @@ class Input:
 class Output:
     """Writes bytes to a file descriptor and never waits: what does not fit now follows when it does.
 
-    `full` and `empty` are called when the unwritten rest passes 1 MiB and when there is none again. A reader that is
+    `full` and `empty` are called when the unwritten rest passes 256 KiB and when there is none again. A reader that is
     gone is told by `gone`, once.
     """
 

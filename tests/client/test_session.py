@@ -51,6 +51,17 @@ def test_sizes_and_keys_arrive_in_order_and_large_pastes_whole() -> None:
     assert end.typed() == paste
 
 
+def test_a_command_whose_session_is_ended_has_not_ended_well() -> None:
+    end = FarEnd()
+
+    async def script(session: Session) -> None:
+        end.end("Terminated by alice.")
+        with pytest.raises(SessionFailed, match="Terminated by alice"):
+            await session.collect(100)
+
+    play(end, script)
+
+
 def test_a_command_that_prints_too_much_is_ended() -> None:
     end = FarEnd(prints)
 

@@ -81,14 +81,16 @@ def test_the_node_is_told_the_size_at_first_and_when_it_changes() -> None:
         assert left(child, 7)
 
 
-def test_a_session_that_is_ended_elsewhere_says_why() -> None:
-    end = FarEnd(shell)
+@pytest.mark.parametrize(("is_ours", "code"), [(True, 1), (False, 0)])
+def test_a_session_that_is_ended_elsewhere_says_why(is_ours: bool, code: int) -> None:
+    """With our agent it is known that the program had not ended; an official one never tells."""
+    end = FarEnd(shell, is_ours=is_ours)
     with at_terminal(end) as child:
         child.expect_exact(SESSION)
         is_open(end)
         end.end("Terminated by \x1b]0;mallory\x07.")
         child.expect_exact(f"SessionId: {SESSION} : Terminated by ?]0;mallory?.")
-        assert left(child, 0)
+        assert left(child, code)
 
 
 def test_a_failure_is_one_line_and_exit_code_1() -> None:
@@ -165,6 +167,7 @@ def test_bulk_output_reaches_a_pipe_that_is_read_slowly() -> None:
         if payload_type == PayloadType.SIZE:
             for _ in range(size // 65536):
                 end.send(PayloadType.OUTPUT, bytes(65536))
+            end.send(PayloadType.EXIT_CODE, b"EXIT_CODE: 0")
             end.end()
 
     end = FarEnd(floods)
