@@ -9,27 +9,50 @@ import signal
 import sys
 
 from fleetward.agent import platforms
+from fleetward.agent.sessions import nursery
 from fleetward.agent.sessions.link import Link
 from fleetward.agent.sessions.runner import run
 
 
-def main() -> None:
-    """Run one session; never returns: whatever thread still waits for something is not waited for."""
+def main(arguments: list[str]) -> None:
+    """Be the process of one session, or the nursery of many."""
     os.umask(0o077)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("picows").setLevel(logging.WARNING)
     _heed_signals()
+    if arguments == [nursery.ARGUMENT]:
+        _load()
+        nursery.serve(session)
+    else:
+        session()
+
+
+def session() -> None:
+    """Run one session; never returns: whatever thread still waits for something is not waited for."""
     write_end = os.dup(1)
     os.dup2(2, 1)  # what anything here prints is no message to the agent
     # Not uvloop: picows is fastest over asyncio's own loop, where its connections find the aiofastnet that it brings.
-    with asyncio.Runner() as runner:
-        runner.run(_serve(write_end))
-        os._exit(0)
+    try:
+        with asyncio.Runner() as runner:
+            runner.run(_serve(write_end))
+            os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def _load() -> None:
+    """What sessions load once they need it."""
+    from fleetward.agent.sessions import sockets
+
+    sockets.load()
+    if sys.platform != "win32":
+        from fleetward.agent.platforms import posix_accounts, posix_terminal  # noqa: F401
 
 
 async def _serve(write_end: int) -> None:
     link = Link(0, write_end)
     link.begin()
+    link.announce(os.getpid())
     if sys.platform != "win32":
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, link.closed.set)
     try:
@@ -52,4 +75,4 @@ def _heed_signals() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -2,7 +2,8 @@
 
     agent -> session   first the task (session, content, where the control plane is), later {"close": true} and
                        {"credentials": {...}}; the end of the pipe is the end of the session
-    session -> agent   {"credentials": true} asks for keys, {"rejected": ID} gives some back, {"ended": {...}}
+    session -> agent   first {"pid": N}; {"credentials": true} asks for keys, {"rejected": ID} gives some back; last
+                       {"ended": {...}}
 
 Keys come this way and no other: command lines and environments are readable by others.
 """
@@ -45,6 +46,10 @@ class Link:
         else:
             os.set_blocking(self._read_end, False)
             self._loop.add_reader(self._read_end, self._read)
+
+    def announce(self, pid: int) -> None:
+        """Tell which process this is: the first message."""
+        self._send({"pid": pid})
 
     async def task(self) -> Mapping[str, Any]:
         """What this process is for: the first message."""

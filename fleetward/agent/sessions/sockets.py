@@ -61,6 +61,14 @@ class Socket(Protocol):
 Sign = Callable[[], Mapping[str, str]]
 
 
+def load() -> None:
+    """Load picows, if it is there, ahead of the first socket."""
+    try:
+        import picows  # noqa: F401
+    except ImportError:
+        pass
+
+
 async def open_socket(endpoint: Endpoint, target: str, sign: Sign, listener: Listener) -> Socket:
     """Open a WebSocket; HttpFault without a connection, Upgradeless for any answer but the upgrade."""
     try:

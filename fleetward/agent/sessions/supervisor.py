@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from fleetward.agent.client import CredentialsSource
 from fleetward.agent.node import Node
 from fleetward.agent.process import Pipe, wait_process
 from fleetward.agent.report import Replies, Reply
+from fleetward.agent.sessions.nursery import Nursery, command
 from fleetward.protocol.control_channel import AgentControlChannel, SessionRequested
 from fleetward.protocol.sigv4 import Credentials
 
@@ -29,6 +29,7 @@ log = logging.getLogger("fleetward.sessions")
 MOST_SESSIONS = 1000
 MOST_REMEMBERED = 4000
 END_SECONDS = 20.0
+NURSERY_SECONDS = 600.0
 KEEP_SECONDS = 24 * 3600.0
 LONGEST_LINE_BYTES = 256 * 1024
 RESTARTED = "The agent was restarted, which ended the session."
@@ -51,6 +52,8 @@ class Supervisor:
         self._known: dict[str, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopping = False
+        self._nursery = Nursery() if hasattr(os, "fork") else None
+        self._idle: asyncio.TimerHandle | None = None
         self.ends = Replies()
         """What is to be told of sessions that ended; sent again until the control plane acknowledges it."""
 
@@ -79,7 +82,7 @@ class Supervisor:
         if len(self._running) >= MOST_SESSIONS:
             self._tell(session_id, {"status": "Failed", "output": f"This node has {MOST_SESSIONS} sessions already."})
             return
-        session = self._running[session_id] = SessionProcess(self._node, self._credentials)
+        session = self._running[session_id] = SessionProcess(self._node, self._credentials, self._nursery)
         task = asyncio.create_task(self._run(session, session_id, event.content), name=session_id)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -99,6 +102,7 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._end_nursery()
 
     async def _run(self, session: SessionProcess, session_id: str, content: str) -> None:
         log.info("session %s begins", session_id)
@@ -108,8 +112,19 @@ class Supervisor:
             result = {"status": "Failed", "output": f"The session could not be started: {error}"}
         finally:
             del self._running[session_id]
+            self._rest()
         log.info("session %s ended: %s", session_id, result.get("status"))
         self._tell(session_id, result)
+
+    def _rest(self) -> None:
+        """Without sessions, give the nursery's memory back after a while."""
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.get_running_loop().call_later(NURSERY_SECONDS, self._end_nursery)
+
+    def _end_nursery(self) -> None:
+        if self._nursery is not None and not self._running:
+            self._nursery.end()
 
     def _remember(self, session_id: str) -> None:
         self._known[session_id] = None
@@ -142,82 +157,83 @@ def end_frame(channel: AgentControlChannel, reply: Reply, now_ms: int) -> bytes:
 
 
 class SessionProcess:
-    """The process of one session, and the pipe to it: a line of JSON for each message, see `link`."""
+    """The process of one session, and the pipes to it: a line of JSON for each message, see `link`."""
 
-    def __init__(self, node: Node, credentials: CredentialsSource) -> None:
+    def __init__(self, node: Node, credentials: CredentialsSource, nursery: Nursery | None = None) -> None:
         self._node = node
         self._credentials = credentials
+        self._nursery = nursery
         self._given: Credentials | None = None
         self._received = bytearray()
         self._result: Mapping[str, Any] | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._write_end = -1
         self._is_ready = self._is_closing = False
         self._killing: asyncio.TimerHandle | None = None
         self._giving: set[asyncio.Task[None]] = set()
-
-    @property
-    def pid(self) -> int | None:
-        """The process, once it is started."""
-        return self._process.pid if self._process is not None else None
+        self.pid: int | None = None
+        """The process, once it has said so."""
 
     async def run(self, session_id: str, content: str) -> Mapping[str, Any]:
         """Run it to its end and say how it ended; OSError when it cannot be started."""
+        if self._nursery is not None:
+            await self._attempt(session_id, content, self._nursery)
+        if self.pid is None:  # there is no nursery, or it died before it had begun this one
+            await self._attempt(session_id, content, None)
+        return self._result or {"status": "Failed", "output": "The session's process ended before it had said how."}
+
+    async def _attempt(self, session_id: str, content: str, nursery: Nursery | None) -> None:
         output = Pipe(self._receive)
-        platform = self._node.platform
+        process: subprocess.Popen[bytes] | None = None
         try:
-            process = self._process = subprocess.Popen(  # noqa: ASYNC220 - starting is short
-                [sys.executable, "-P", "-OO", "-m", "fleetward.agent.sessions"],
-                stdin=subprocess.PIPE,
-                stdout=output.write_end,
-                **platform.session_options(),
-            )
-        except BaseException:
-            output.abandon()
-            raise
-        output.begin()
-        try:
+            process = self._start(output.write_end, nursery)
+            output.begin()
             await asyncio.to_thread(self._send, self._task(session_id, content))
             self._is_ready = True
             if self._is_closing:
                 self.close()
-            await wait_process(process)
-            async with asyncio.timeout(1):
-                await output.ended.wait()
-        except TimeoutError:
-            pass
+            await output.ended.wait()
+            if process is not None:
+                await wait_process(process)
         except BaseException:
-            platform.kill_tree(process.pid)
-            process.wait()
+            self._kill()
             raise
         finally:
             self._finish(output)
-        if self._result is None:
-            return {"status": "Failed", "output": f"The session's process ended with {process.returncode}."}
-        return self._result
 
     def close(self) -> None:
         """End the session; its process too, if that takes too long."""
         self._is_closing = True
-        if self._process is None or not self._is_ready:
+        if not self._is_ready:
             return
         self._send({"close": True})
         if self._killing is None:
-            self._killing = asyncio.get_running_loop().call_later(
-                END_SECONDS, self._node.platform.kill_tree, self._process.pid
-            )
+            self._killing = asyncio.get_running_loop().call_later(END_SECONDS, self._kill)
+
+    def _start(self, output: int, nursery: Nursery | None) -> subprocess.Popen[bytes] | None:
+        """Start the process, or have the nursery do it."""
+        read_end, self._write_end = os.pipe()
+        try:
+            if nursery is not None:
+                nursery.begin(read_end, output)
+                return None
+            return subprocess.Popen(command(), stdin=read_end, stdout=output, **self._node.platform.session_options())
+        finally:
+            os.close(read_end)
+
+    def _kill(self) -> None:
+        if self.pid is not None:
+            self._node.platform.kill_tree(self.pid)
 
     def _finish(self, output: Pipe) -> None:
+        self._is_ready = False
         output.abandon()
         if self._killing is not None:
             self._killing.cancel()
         for task in self._giving:
             task.cancel()
-        assert self._process is not None
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.close()
-        except OSError:
-            pass
+        write_end, self._write_end = self._write_end, -1
+        if write_end >= 0:
+            os.close(write_end)
 
     def _task(self, session_id: str, content: str) -> dict[str, Any]:
         """What the process has to know; its keys it asks for."""
@@ -233,13 +249,11 @@ class SessionProcess:
         }
 
     def _send(self, message: Mapping[str, Any]) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
         line = json.dumps(message).encode() + b"\n"
         try:
-            while line:
-                line = line[os.write(self._process.stdin.fileno(), line) :]
-        except (OSError, ValueError):
+            while line and self._write_end >= 0:
+                line = line[os.write(self._write_end, line) :]
+        except OSError:
             pass  # it ends
 
     def _receive(self, data: bytes) -> None:
@@ -252,7 +266,9 @@ class SessionProcess:
             self.close()
 
     def _handle(self, message: Mapping[str, Any]) -> None:
-        if "ended" in message:
+        if "pid" in message:
+            self.pid = message["pid"]
+        elif "ended" in message:
             self._result = message["ended"]
         elif "rejected" in message:
             if self._given is not None and self._given.access_key_id == message["rejected"]:

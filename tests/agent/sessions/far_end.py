@@ -22,6 +22,7 @@ from fleetward.agent import platforms
 from fleetward.agent.client import Client, Endpoint
 from fleetward.agent.http import Url
 from fleetward.agent.node import Node
+from fleetward.agent.sessions.nursery import Nursery
 from fleetward.agent.sessions.supervisor import SessionProcess
 from fleetward.agent.state import StateFolder
 from fleetward.protocol.data_channel.flags import PortFlag, flag_payload
@@ -73,7 +74,8 @@ def port(number: int, host: str | None = None, *, forwarding: bool = True) -> di
 class FarEnd:
     """Listens for one session's process, and is its client."""
 
-    def __init__(self, folder: Path, terms: Terms | None = OUR_TERMS) -> None:
+    def __init__(self, folder: Path, terms: Terms | None = OUR_TERMS, nursery: Nursery | None = None) -> None:
+        self._nursery = nursery
         self.state = StateFolder(folder / "state")
         self.state.prepare()
         self.stream = Stream(Side.CLIENT, clock_ms=lambda: time.time_ns() // 1_000_000)
@@ -105,7 +107,7 @@ class FarEnd:
         """With the process of a session that this message asks for."""
         async with self.listening() as client:
             node = Node(NODE_ID, "us-east-1", self.state, platforms.current(), client)
-            self.process = SessionProcess(node, FixedKeys())
+            self.process = SessionProcess(node, FixedKeys(), self._nursery)
             self.result = asyncio.create_task(self.process.run(SESSION_ID, text))
             try:
                 yield self
