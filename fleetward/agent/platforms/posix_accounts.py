@@ -67,10 +67,10 @@ def default(add: Callable[[str], list[str]], sudoers: Path = SUDOERS) -> Account
     found = find(DEFAULT_NAME)
     if found is not None:
         return found
-    _run(add(DEFAULT_NAME))
-    found = find(DEFAULT_NAME)
+    reason = _failure(add(DEFAULT_NAME))
+    found = find(DEFAULT_NAME)  # another session may have made it at the same time
     if found is None:
-        raise AccountFault(f"the account {DEFAULT_NAME} could not be made")
+        raise AccountFault(f"the account {DEFAULT_NAME} could not be made: {reason or 'nothing says why'}")
     log.info("made the account %s", DEFAULT_NAME)
     if sudoers.is_dir():
         path = sudoers / "ssm-agent-users"
@@ -80,12 +80,12 @@ def default(add: Callable[[str], list[str]], sudoers: Path = SUDOERS) -> Account
     return found
 
 
-def _run(command: list[str]) -> None:
+def _failure(command: list[str]) -> str:
+    """Run a command: why it failed, or empty."""
     try:
         done = subprocess.run(
             command, check=False, capture_output=True, text=True, timeout=_PROGRAM_SECONDS, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise AccountFault(f"the account {DEFAULT_NAME} could not be made: {error}") from error
-    if done.returncode != 0:
-        raise AccountFault(f"the account {DEFAULT_NAME} could not be made: {done.stderr.strip()[:300]}")
+        return str(error)
+    return done.stderr.strip()[:300] if done.returncode != 0 else ""
