@@ -16,7 +16,6 @@ log = logging.getLogger("fleetward.accounts")
 
 DEFAULT_NAME = "ssm-user"
 SUDOERS = Path("/etc/sudoers.d")
-SUDO_RULES = f"# Sessions without an account of their own use {DEFAULT_NAME}.\n{DEFAULT_NAME} ALL=(ALL) NOPASSWD:ALL\n"
 _PROGRAM_SECONDS = 60
 
 
@@ -59,24 +58,24 @@ def _account(entry: Any, groups: tuple[int, ...]) -> Account:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, home, shell)
 
 
-def default(add: Callable[[str], list[str]], sudoers: Path = SUDOERS) -> Account:
+def default(add: Callable[[str], list[str]], sudoers: Path = SUDOERS, name: str = DEFAULT_NAME) -> Account:
     """The account of sessions that ask for none: ssm-user, made by the command of `add` when it is missing.
 
     When it is made, it may use sudo for everything, as with the official agent; who takes that away later is heeded.
     """
-    found = find(DEFAULT_NAME)
+    found = find(name)
     if found is not None:
         return found
-    reason = _failure(add(DEFAULT_NAME))
-    found = find(DEFAULT_NAME)  # another session may have made it at the same time
+    reason = _failure(add(name))
+    found = find(name)  # another session may have made it at the same time
     if found is None:
-        raise AccountFault(f"the account {DEFAULT_NAME} could not be made: {reason or 'nothing says why'}")
-    log.info("made the account %s", DEFAULT_NAME)
+        raise AccountFault(f"the account {name} could not be made: {reason or 'nothing says why'}")
+    log.info("made the account %s", name)
     if sudoers.is_dir():
         path = sudoers / "ssm-agent-users"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o440)
         with os.fdopen(descriptor, "w") as file:
-            file.write(SUDO_RULES)
+            file.write(f"# Sessions without an account of their own use {name}.\n{name} ALL=(ALL) NOPASSWD:ALL\n")
     return found
 
 

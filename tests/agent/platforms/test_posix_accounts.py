@@ -32,7 +32,6 @@ def test_the_environment_is_that_of_a_login_and_not_the_agents(monkeypatch: pyte
     assert (environment["TERM"], environment["USER"]) == ("xterm-256color", posix_accounts.own().name)
 
 
-@pytest.mark.skipif(posix_accounts.find(posix_accounts.DEFAULT_NAME) is not None, reason="ssm-user is there already")
 def test_a_default_account_that_cannot_be_made_is_a_fault_without_sudo_rules(tmp_path: Path) -> None:
     asked: list[str] = []
 
@@ -40,12 +39,14 @@ def test_a_default_account_that_cannot_be_made_is_a_fault_without_sudo_rules(tmp
         asked.append(name)
         return ["sh", "-c", "echo no room >&2; exit 1"]
 
-    for add, reason in (
-        (refuse, "no room"),
-        (lambda _: ["true"], "could not be made"),
-        (lambda _: ["/no/such"], "/no"),
-    ):
+    for add, reason in ((refuse, "no room"), (lambda _: ["true"], "nothing says"), (lambda _: ["/no/such"], "/no")):
         with pytest.raises(AccountFault, match=reason):
-            posix_accounts.default(add, tmp_path)
-    assert asked == ["ssm-user"]
+            posix_accounts.default(add, tmp_path, "no-such-user")
+    assert asked == ["no-such-user"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_account_that_is_there_is_not_made_again(tmp_path: Path) -> None:
+    name = posix_accounts.own().name
+    assert posix_accounts.default(lambda _: ["false"], tmp_path, name).name == name
     assert list(tmp_path.iterdir()) == []
