@@ -382,16 +382,14 @@ class Session:
         return False
 
     def hold_back(self, end: SessionEnd) -> None:
-        """An end takes what it is sent more slowly than it comes."""
-        other = self._ends.get(end.which.other)
-        if other is not None:
-            other.pause_reading()
+        """An end takes what it is sent more slowly than it comes. One that was replaced holds nobody back."""
+        if end.other is not None:
+            end.other.pause_reading()
 
     def let_go(self, end: SessionEnd) -> None:
         """It has caught up."""
-        other = self._ends.get(end.which.other)
-        if other is not None:
-            other.resume_reading()
+        if end.other is not None:
+            end.other.resume_reading()
 
     def stands(self, row: Any) -> None:
         """How the store sees it: going on, over, or with a newer connection of an end somewhere else."""
