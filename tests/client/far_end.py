@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import os
+import ssl
 import threading
 import time
 import uuid
@@ -262,8 +263,8 @@ class _Socket(WSListener):
 
 
 @contextmanager
-def served(end: FarEnd) -> Iterator[FarEnd]:
-    """The far end, reachable at `endpoint` for a while."""
+def served(end: FarEnd, tls: ssl.SSLContext | None = None) -> Iterator[FarEnd]:
+    """The far end, reachable at `endpoint` for a while; with `tls` its API alone asks for it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -295,10 +296,12 @@ def served(end: FarEnd) -> Iterator[FarEnd]:
         return await ws_create_server(listener, "127.0.0.1", 0)
 
     api = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        api.socket = tls.wrap_socket(api.socket, server_side=True)
     threads = [threading.Thread(target=api.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)]
     sockets = end.loop.run_until_complete(start())
     threads.append(threading.Thread(target=end.loop.run_forever, daemon=True))
-    end.endpoint = f"http://127.0.0.1:{api.server_address[1]}"
+    end.endpoint = f"http{'s' if tls else ''}://127.0.0.1:{api.server_address[1]}"
     port = sockets.sockets[0].getsockname()[1]
     end.stream_url = f"ws://127.0.0.1:{port}/v1/data-channel/{SESSION}?role=publish_subscribe"
     for thread in threads:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from typing import Any
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from fleetward import client
 from fleetward.client import ClientError, Finished, Misconfigured
-from fleetward.client.api import Access, Api
-from fleetward.client.channel import Timing
-from fleetward.client.fleet import Fleet
 from fleetward.protocol.frame import PayloadType
 from fleetward.protocol.sigv4 import Credentials
+from fleetward.server import certificates
 from tests.client.far_end import NODE, SESSION, FarEnd, served
 from tests.client.test_channel import fleet_of
 
@@ -59,20 +58,18 @@ def test_a_session_is_ended_by_its_id() -> None:
     assert end.called("TerminateSession") == [{"SessionId": SESSION}]
 
 
-@pytest.mark.parametrize(
-    ("answer", "match"),
-    [
-        ({"SessionId": SESSION, "TokenValue": "t", "StreamUrl": "ws://fleet.example/v1"}, "without TLS"),
-        ({"SessionId": SESSION, "TokenValue": "t"}, "lacks 'StreamUrl'"),
-    ],
-)
-def test_answers_that_lead_nowhere_safe_are_refused(answer: dict[str, Any], match: str) -> None:
-    class Answers(Api):
-        """A control plane that answers this."""
+def test_a_stream_without_tls_is_refused_where_calls_have_it(tmp_path: Path) -> None:
+    files = certificates.prepare(tmp_path, ["127.0.0.1"], ["us-east-1"], datetime.now(UTC))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(files.certificate, files.key)
+    with served(FarEnd(), tls) as end:
+        fleet = client.connect(end.endpoint, KEYS, region="us-east-1", ca=files.ca)
+        with pytest.raises(ClientError, match="without TLS"):
+            asyncio.run(fleet.start_session(NODE))
 
-        def _send(self, *request: Any) -> Any:
-            return json.dumps(answer).encode(), {}
 
-    fleet = Fleet(Answers(Access("https://fleet.example", "us-east-1", lambda: KEYS)), Timing())
-    with pytest.raises(ClientError, match=match):
-        asyncio.run(fleet.start_session(NODE))
+def test_an_answer_without_a_stream_is_told() -> None:
+    end = FarEnd()
+    end.answers["StartSession"] = [{"SessionId": SESSION, "TokenValue": "t"}]
+    with served(end), pytest.raises(ClientError, match="lacks 'StreamUrl'"):
+        asyncio.run(fleet_of(end).start_session(NODE))
