@@ -23,6 +23,7 @@ from fleetward.protocol.control_channel import SessionClosed, SessionRequested
 from fleetward.protocol.frame import PayloadType
 from fleetward.server.edge.link import DROP_AFTER
 from tests.channel import Channel
+from tests.identities import allow, new_user
 from tests.server.test_two_servers import Forwarder, Pair
 from tests.services import Nats, Postgres
 from tests.serving import REGION, Node, ServerProcess, eventually
@@ -206,6 +207,20 @@ def between(pair: Linked, machine: Machine, **request: Any) -> Iterator[tuple[No
         client.noted("start_publication")
         agent.noted("start_publication")
         yield agent, client
+
+
+def test_limits_and_lost_rights_end_both_ends(pair: Linked, machine: Machine) -> None:
+    name, keys = new_user(pair.a, allow("ssm:StartSession"))
+    with between(pair, machine, keys=keys) as (agent, client):
+        echo(agent, client)
+        pair.b.client("iam").delete_access_key(UserName=name, AccessKeyId=keys.access_key_id)
+        assert "taken away" in client.closed(5)
+        agent.closed(2)
+    with between(pair, machine) as (agent, client):
+        began = "started_at = started_at - 61000000, max_duration = '1', due_at = started_at"
+        pair.execute(f"UPDATE session_manager_sessions SET {began} WHERE session_id = '{client.started.session_id}'")
+        assert "maximum duration" in client.closed(5)
+        agent.closed(2)
 
 
 def test_a_link_that_breaks_is_made_again_and_loses_no_byte(pair: Linked, machine: Machine) -> None:

@@ -27,7 +27,6 @@ from fleetward.server.peer_trust import PeerTrust, peer_name
 from fleetward.server.service import Entry
 from fleetward.server.settings import Settings
 from fleetward.server.ssm.session_manager.ends import End
-from fleetward.server.ssm.session_manager.table import key_of
 
 if TYPE_CHECKING:
     from fleetward.server.edge.data_channels import DataChannels, Session
@@ -91,6 +90,7 @@ class Peers:
         self._port: PeerPort | None = None
         if settings.peer_listen:
             self._port = PeerPort(channels=channels, run=run, settings=settings, memory=memory)
+        self._trusts = asyncio.Lock()
         self._known: tuple[Any, ...] = ()
         self._client: ssl.SSLContext | None = None
         self._dialling: dict[str, asyncio.Task[None]] = {}
@@ -103,26 +103,31 @@ class Peers:
         return "" if self._port is None else self._port.address
 
     async def look(self) -> None:
-        """Follow the key ring; called at the start and every second."""
-        known = (self._ring.sealing, *sorted(self._ring.checks.items()))
-        if known != self._known:
-            trust = await asyncio.to_thread(PeerTrust, self._ring, self._server_id, self._settings.data)
-            self._client = trust.client()
-            if self._port is not None:
-                await self._port.listen(trust.server())
-            self._known = known
+        """Have the port follow the key ring; called at the start and every second."""
+        if self._port is not None:
+            await self._trusted()
         now = time.monotonic()
         self._failed = {topic: each for topic, each in self._failed.items() if now - each[2] < AGAIN_AFTER}
+
+    async def _trusted(self) -> ssl.SSLContext:
+        """The context to dial with, made when it is first needed and whenever the ring has changed."""
+        async with self._trusts:
+            known = (self._ring.sealing, *sorted(self._ring.checks.items()))
+            if self._client is None or known != self._known:
+                trust = await asyncio.to_thread(PeerTrust, self._ring, self._server_id, self._settings.data)
+                if self._port is not None:
+                    await self._port.listen(trust.server())
+                self._client, self._known = trust.client(), known
+            return self._client
 
     def reach(self, session: Session, row: Any) -> None:
         """Have a link made for a session whose client is here and whose node is, by its row, at another server."""
         topic = session.key.topic
-        failed = self._failed.get(topic)
-        same = failed is not None and failed[:2] == (row.node_server, row.node_epoch)
-        if failed is not None and same and time.monotonic() - failed[2] < AGAIN_AFTER:
+        there, epoch, tried_at = self._failed.get(topic, ("", 0, 0.0))
+        if (there, epoch) == (row.node_server, row.node_epoch) and time.monotonic() - tried_at < AGAIN_AFTER:
             return
         if topic not in self._dialling:
-            task = self._dialling[topic] = asyncio.ensure_future(self._dial(session, row))
+            task = self._dialling[topic] = asyncio.ensure_future(self._try(session, row))
             task.add_done_callback(lambda _: self._dialling.pop(topic, None))
 
     def close(self) -> None:
@@ -132,42 +137,41 @@ class Peers:
         for task in tuple(self._dialling.values()):
             task.cancel()
 
-    async def _dial(self, session: Session, row: Any) -> None:
+    async def _try(self, session: Session, row: Any) -> None:
         there, topic = row.node_server, session.key.topic
         self._failed[topic] = (there, row.node_epoch, time.monotonic())
         try:
-            address = await self._run(ADDRESS, service_context(row.account_id, row.region), there)
-            if address is None:
-                return  # it has died: its node comes again, here or elsewhere
-            if not address:
-                self._tell(there, "it has no --peer-listen address")
-                session.close(WSCloseCode.TRY_AGAIN_LATER)
-                return
-            async with asyncio.timeout(DIAL_SECONDS):
-                await self._connect(
-                    address, NodeLink(self._channels, session, row), path_of(key_of(row), row.client_epoch)
-                )
+            if await self._dial(session, row):
+                self._failed.pop(topic, None)
+                self._told.discard(there)
         except picows.WSInvalidStatusError as fault:  # the store has changed meanwhile, and tells more next time
             log.info("a peer refused a client's end", extra={"fields": {"server": there, "reason": str(fault)[:300]}})
         except (OSError, TimeoutError, picows.WSError) as fault:
             self._tell(there, f"{type(fault).__name__}: {fault}"[:300])
         except Exception:
             log.exception("a peer was not reached")
-        else:
-            self._failed.pop(topic, None)
-            self._told.discard(there)
 
-    async def _connect(self, address: str, link: NodeLink, path: str) -> None:
-        await picows.ws_connect(
-            lambda: link,
-            f"wss://{address}{path}",
-            ssl_context=self._client,
-            server_hostname=peer_name(link.server_id),
-            websocket_handshake_timeout=DIAL_SECONDS,
-            enable_auto_pong=False,
-            max_frame_size=WEBSOCKET_FRAME_LIMIT,
-            max_redirects=0,
-        )
+    async def _dial(self, session: Session, row: Any) -> bool:
+        """Whether a link was made; not to a server that has died: its node comes again, here or elsewhere."""
+        address = await self._run(ADDRESS, service_context(row.account_id, row.region), row.node_server)
+        if address == "":
+            self._tell(row.node_server, "it has no --peer-listen address")
+            session.close(WSCloseCode.TRY_AGAIN_LATER)
+        if not address:
+            return False
+        link, context = NodeLink(self._channels, session, row), await self._trusted()
+        async with asyncio.timeout(DIAL_SECONDS):
+            await picows.ws_connect(
+                lambda: link,
+                f"wss://{address}{path_of(session.key, row.client_epoch)}",
+                ssl_context=context,
+                server_hostname=peer_name(link.server_id),
+                websocket_handshake_timeout=DIAL_SECONDS,
+                enable_auto_pong=False,
+                max_frame_size=WEBSOCKET_FRAME_LIMIT,
+                max_redirects=0,
+            )
+        return True
 
     def _tell(self, server_id: str, reason: str) -> None:
         """Once, until it is reached again: sessions come by the hundred."""
