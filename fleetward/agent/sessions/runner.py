@@ -185,7 +185,7 @@ class Session:
             session_type=request.session_type.value,
             properties=dict(request.properties) if is_port else None,
             kms_key_id=request.kms_key_id,
-            customer_message="This session is encrypted using AWS KMS." if request.kms_key_id else "",
+            customer_message="This session is encrypted with a key of KMS." if request.kms_key_id else "",
         )
         loop = asyncio.get_running_loop()
         steps = handshake.start(loop.time())
@@ -201,8 +201,8 @@ class Session:
                 continue
             data = await self._channel.next(max(0.0, deadline - loop.time()))
             if data is None:
-                steps = handshake.time_out()
-            elif data.payload_type == PayloadType.SIZE:
+                raise SessionFault(f"the client did not answer within {CLIENT_SECONDS:.0f} seconds")
+            if data.payload_type == PayloadType.SIZE:
                 self._early_size, steps = data, []
             else:
                 steps = handshake.receive(data.payload_type, data.payload, loop.time())
