@@ -287,10 +287,21 @@ class DataChannel:
         for message in self._stream.outgoing(self._loop.time()):
             socket.send(Opcode.BINARY, message)
         self._tell_room()
-        if self._timer is not None:
-            self._timer.cancel()
         due = self._stream.due_at()
-        self._timer = None if due is None else self._loop.call_at(max(due, self._loop.time() + 0.001), self._flush)
+        if due is not None:
+            self._wake_at(max(due, self._loop.time() + 0.001))
+
+    def _wake_at(self, due: float) -> None:
+        """Flush again then; a timer that rings earlier will do, and looks what is due by then."""
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._flush()
 
     def relieved(self) -> None:
         """The connection takes more."""
