@@ -43,6 +43,7 @@ LEAVES = {
     End.NODE: Entry("sessions.node-leaves", ends.node_leaves, audit=False),
     End.CLIENT: Entry("sessions.client-leaves", ends.client_leaves, audit=False),
 }
+NODE_ENDED = Entry("sessions.node-ended", ends.node_ended, audit=False)
 COUNT = Entry("sessions.count", ends.count, together=BATCH, audit=False)
 LOOK = Entry("sessions.look", ends.look, reads=True)
 DENIED = Entry("sessions.denied", grants.denied, reads=True)
@@ -54,10 +55,13 @@ ACKNOWLEDGEMENTS_KEPT = 256
 """A client's last acknowledgements, given again to a node that comes back: an official client never repeats one."""
 LAST_WORDS_SECONDS = 1.0
 """How long the server of the node's end has to say to a client elsewhere, after the last output, that all is over."""
+COMPLETION_SECONDS = 4.0
+"""How long an official agent whose end is gone says, on its control channel, how a session ended: thrice in 3 s."""
 COUNT_EVERY_SECONDS = 10
 """How often at most traffic is written down; what comes after a longer silence is at once, as it ends one."""
 AT_ONCE = 500
 _OF_SERVER = b"agent_session_state"
+_TERMINATING = b'"Terminating"'
 _ACKNOWLEDGE = b"acknowledge"
 _TYPE_AT = 4
 _NEITHER_INPUT_NOR_OUTPUT = _ACKNOWLEDGE[0]
@@ -207,6 +211,8 @@ class Session:
         self._accounts = False
         """Whether the node's end is here, where what goes through is counted and recorded."""
         self._is_over = False
+        self._is_ending_there = False
+        """Whether an official agent has said that it is ending the session."""
         self._ending: asyncio.TimerHandle | None = None
 
     @property
@@ -308,6 +314,9 @@ class Session:
             return
         if not end.is_far:
             self._submit(LEAVES[which], (self.key.session_id, end.epoch))
+            if which is End.NODE and self._is_ending_there:
+                loop = asyncio.get_running_loop()
+                loop.call_later(COMPLETION_SECONDS, self._submit, NODE_ENDED, self.key.session_id)
         elif which is End.NODE:
             self._channels.look_soon([self])
 
@@ -331,6 +340,7 @@ class Session:
             return
         kind = frame[_TYPE_AT]
         if kind == _NEITHER_INPUT_NOR_OUTPUT and source.is_node and frame.startswith(_OF_SERVER, _TYPE_AT):
+            self._is_ending_there = self._acknowledged is not None and frame.find(_TERMINATING, HEADER_BYTES) > 0
             return
         if self._acknowledged is not None and self._settles(self._acknowledged, source, frame):
             return

@@ -180,6 +180,15 @@ def test_a_node_ends_its_session_and_says_so_again(machine: Node, channel: Chann
         assert "agent_session_state" not in session.client.notes
 
 
+def test_a_session_ends_although_the_word_of_its_end_was_lost(machine: Node, channel: Channel) -> None:
+    """An official agent says it for 3 s, on a control channel that may be down for longer."""
+    with opened(machine, channel) as session:
+        session.agent.tell("Terminating")
+        session.agent.socket.close()
+        assert session.client.closed() == ""
+    assert status(machine, session.session_id) == "Terminated"
+
+
 def test_nothing_goes_on_once_a_session_is_over(machine: Node, channel: Channel) -> None:
     """A client that does not leave is not heard any more, nor for long."""
     with opened(machine, channel) as session:

@@ -20,6 +20,7 @@ from fleetward.server.errors import AccessDeniedException
 from fleetward.server.keys import KeyFault, KeyRing, token_hash
 from fleetward.server.ssm.errors import ResourceNotFoundException
 from fleetward.server.ssm.session_manager import limits, table
+from fleetward.server.ssm.session_manager.ending import end as end_session
 from fleetward.server.ssm.session_manager.table import Key, key_of, sessions
 from fleetward.server.ssmmessages import ssmmessages
 
@@ -211,6 +212,13 @@ def node_leaves(call: Call, request: tuple[str, int]) -> None:
     """Entry: the connection `(session_id, epoch)` of a node is gone; a newer one is not touched."""
     session_id, epoch = request
     call.db.run(NODE_LEAVES, {**table.these(call, session_id), "of_epoch": epoch, "now": call.now})
+
+
+def node_ended(call: Call, session_id: str) -> None:
+    """Entry: a node said that a session ends there, left, and its word of how it ended did not come."""
+    row = table.lock(call, session_id)
+    if row is not None and row.node_left_at is not None:
+        end_session(call, row, SessionStatus.TERMINATED, "", node_knows=True)
 
 
 def client_leaves(call: Call, request: tuple[str, int]) -> None:

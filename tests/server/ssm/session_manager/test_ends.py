@@ -136,3 +136,12 @@ def test_joining_wakes_whoever_holds_the_session(board: Any) -> None:
     board.world.wakes.clear()
     board.client_joins(started)
     assert Key(board.world.account, board.world.region, started["SessionId"]).topic in board.world.wakes
+
+
+def test_a_node_that_is_back_has_not_ended_its_session(board: Any) -> None:
+    """Only one that stays away after it said so."""
+    session_id = board.open()
+    for status in ("Connected", "Terminated"):
+        board.world.entry(ends.node_ended)(session_id)
+        assert board.status(session_id) == status
+        board.node_leaves(session_id)
