@@ -90,6 +90,7 @@ class Stream:
     ) -> None:
         self.side = side
         self.paused = False
+        self._peer_is_our_own = False
         self._clock_ms = clock_ms
         self._new_id = new_id
         self._keys: SessionKeys | None = None
@@ -135,6 +136,8 @@ class Stream:
         if frame.message_type == "acknowledge":
             self._acknowledged(frame, now)
             return self._resume()
+        if frame.message_type == "start_publication" and self._peer_is_our_own:
+            return self._other_end_is_new(now)
         return self._notice(frame)
 
     def outgoing(self, now: float) -> list[bytes]:
@@ -174,6 +177,7 @@ class Stream:
 
     def use(self, terms: Terms) -> None:
         """Both ends agreed on larger frames and windows: give what the handshake Completed with."""
+        self._peer_is_our_own = True
         self._sending.use(terms)
         self._receiving.use(terms)
 
@@ -214,6 +218,12 @@ class Stream:
             self.paused = True
             return [Paused()]
         return []
+
+    def _other_end_is_new(self, now: float) -> list[Event]:
+        """The other end has a new socket. The one before may have been dead for long: what went to it is lost."""
+        resumed: list[Event] = [Resumed()] if self.paused else []
+        self.reconnected(now)
+        return resumed
 
     def _resume(self) -> list[Event]:
         """The client is heard of: with its socket lost, what was under way to it may be lost too."""

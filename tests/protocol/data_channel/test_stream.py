@@ -440,6 +440,22 @@ def test_acknowledgement_of_a_frame_never_sent_is_refused(number: int, more: dic
     assert not agent.is_drained
 
 
+@pytest.mark.parametrize("side", Side)
+def test_what_went_to_a_socket_that_was_dead_goes_out_again_when_the_other_end_has_a_new_one(side: Side) -> None:
+    end, other = stream(side, SMALL), stream(Side.CLIENT if side is Side.AGENT else Side.AGENT, SMALL)
+    for number in range(3):
+        end.send(PayloadType.OUTPUT, bytes([number]) * 2048)
+    assert len(end.outgoing(0.0)) == 3  # nobody takes them, and nobody says so
+    assert end.receive(message("start_publication"), 0.01) == []
+    received = b""
+    for now in (0.02, 0.04):  # the first asks how far the other end is; its answer brings the rest
+        for data in end.outgoing(now):
+            received += output(other.receive(data, now))
+        for data in other.outgoing(now + 0.011):
+            end.receive(data, now + 0.011)
+    assert received == b"".join(bytes([number]) * 2048 for number in range(3))
+
+
 @pytest.mark.parametrize("number", [None, "0", 0.0, True, [0], {}])
 def test_acknowledgement_of_no_number_is_refused(number: object) -> None:
     agent = stream(Side.AGENT)
