@@ -416,7 +416,15 @@ class Channel:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        """A duty is over; one that failed in a way nobody thought of ends the session, which would hang without it."""
+        self._tasks.discard(task)
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            log.error("a session's duty failed", exc_info=fault)
+            self.abandon(f"{type(fault).__name__}: {fault}")
 
 
 async def in_thread(function: Callable[..., T], *arguments: Any) -> T:

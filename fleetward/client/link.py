@@ -9,7 +9,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from fleetward.client.errors import Refused, Unreachable, plain
 
@@ -171,9 +171,10 @@ async def connect(
             )
     except TimeoutError as fault:
         raise Unreachable(f"{_place(url)} did not answer within {seconds:.0f} s") from fault
-    except (WSError, OSError) as fault:
+    except Exception as fault:  # those of sockets, TLS, the WebSocket and of each kind of proxy
         raise _fault(url, fault) from fault
-    assert isinstance(link, Link)
+    if not isinstance(link, Link):  # none: it broke before it was handed over
+        raise Unreachable(f"the connection to {_place(url)} broke at once")
     return link
 
 
