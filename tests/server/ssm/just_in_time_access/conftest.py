@@ -108,10 +108,7 @@ class Office:
         return str(self.token(who, request_id)["AccessRequestStatus"])
 
     def answer(self, operation: str, who: Context | str, request_id: str, **members: Any) -> Any:
-        """Approve, Reject or Revoke."""
-        operation = {"Approve": "ApproveAccessRequest", "Reject": "RejectAccessRequest", "Revoke": "RevokeAccess"}[
-            operation
-        ]
+        """ApproveAccessRequest, RejectAccessRequest or RevokeAccess."""
         return self.world.call(f"fleetward:{operation}", {"AccessRequestId": request_id, **members}, who)
 
     def queue(self, who: Context | str, view: str = "ToAnswer", **members: Any) -> list[str]:
@@ -124,7 +121,7 @@ class Office:
         boss = self.user("boss")
         self.policy("Approved-by-boss", ("IamUser", "boss"), **policy)
         request_id = self.ask(who, *node_ids)
-        self.answer("Approve", boss, request_id)
+        self.answer("ApproveAccessRequest", boss, request_id)
         return request_id
 
     def open(self, credentials: Mapping[str, Any]) -> TemporaryCredentials:

@@ -30,9 +30,9 @@ def test_a_request_that_nobody_answers_expires(office: Any) -> None:
     row = written(office, request_id)
     assert (row.status, row.ended_at - asked_at, row.due_at) == ("Expired", timedelta(hours=2), None)
     with pytest.raises(ValidationException, match="Expired"):
-        office.answer("Approve", alice, request_id)
+        office.answer("ApproveAccessRequest", alice, request_id)
     with pytest.raises(ValidationException, match="has ended"):
-        office.answer("Revoke", "root", request_id)
+        office.answer("RevokeAccess", "root", request_id)
 
 
 def test_an_answer_that_comes_too_late_counts_no_more(office: Any) -> None:
@@ -41,7 +41,7 @@ def test_an_answer_that_comes_too_late_counts_no_more(office: Any) -> None:
     request_id = office.ask(bob, office.fleet.admit())
     office.world.clock.advance(timedelta(hours=1))  # no timer has run
     with pytest.raises(ValidationException, match="Expired"):
-        office.answer("Approve", alice, request_id)
+        office.answer("ApproveAccessRequest", alice, request_id)
 
 
 def test_the_time_to_answer_covers_all_levels(office: Any) -> None:
@@ -50,7 +50,7 @@ def test_the_time_to_answer_covers_all_levels(office: Any) -> None:
     office.policy("Everything", levels=levels, answerWithinHours=1)
     request_id = office.ask(bob, office.fleet.admit())
     office.pass_time(minutes=50)
-    office.answer("Approve", alice, request_id)
+    office.answer("ApproveAccessRequest", alice, request_id)
     office.pass_time(minutes=11)
     assert office.status(bob, request_id) == "Expired"
 
@@ -69,10 +69,10 @@ def test_requests_are_forgotten_after_a_year_with_their_answers(office: Any) -> 
     alice, bob = office.user("alice"), office.user("bob")
     office.policy("Everything", ALICE)
     first = office.ask(bob, office.fleet.admit())
-    office.answer("Reject", alice, first)
+    office.answer("RejectAccessRequest", alice, first)
     office.pass_time(days=200)
     second = office.ask(bob, office.fleet.admit())
-    office.answer("Reject", alice, second)
+    office.answer("RejectAccessRequest", alice, second)
     office.pass_time(days=166)
     assert written(office, first) is None
     assert written(office, second) is not None

@@ -18,10 +18,10 @@ def test_a_queue_holds_what_waits_for_ones_answer(office: Any) -> None:
     first, second = (office.ask(bob, office.fleet.admit()) for _ in range(2))
     assert set(office.queue(alice)) == {first, second}
     assert office.queue(bob) == []
-    office.answer("Approve", alice, first)
+    office.answer("ApproveAccessRequest", alice, first)
     assert office.queue(alice) == [second]
     assert set(office.queue(carol)) == {first, second}
-    office.answer("Approve", carol, first)
+    office.answer("ApproveAccessRequest", carol, first)
     assert office.queue(carol) == [second]
 
 
@@ -30,8 +30,8 @@ def test_requests_are_listed_by_state_and_maker(office: Any) -> None:
     office.policy("Everything", ALICE, answerWithinHours=1)
     node_id = office.fleet.admit()
     approved, rejected, waiting = (office.ask(bob, node_id) for _ in range(3))
-    office.answer("Approve", alice, approved)
-    office.answer("Reject", alice, rejected)
+    office.answer("ApproveAccessRequest", alice, approved)
+    office.answer("RejectAccessRequest", alice, rejected)
     assert office.queue(alice, "Own") == []
     assert set(office.queue(bob, "Own")) == {approved, rejected, waiting}
     assert office.queue(bob, "All", Status="Pending") == [waiting]
@@ -53,7 +53,7 @@ def test_a_request_is_shown_with_its_policy_and_answers(office: Any) -> None:
     alice, bob, node_id = office.user("alice"), office.user("bob"), office.fleet.admit()
     office.policy("Everything", ALICE, ("IamUser", "carol"), minimum=2)
     office.ask(bob, node_id, Reason="the disk is full")
-    office.answer("Approve", alice, office.queue(alice)[0], Comment="fine")
+    office.answer("ApproveAccessRequest", alice, office.queue(alice)[0], Comment="fine")
     (shown,) = office.world.call("fleetward:ListAccessRequests", {}, alice)["AccessRequests"]
     assert (shown["Reason"], shown["InstanceIds"], shown["PolicyName"]) == ("the disk is full", [node_id], "Everything")
     assert shown["Requester"] == bob.caller.arn

@@ -196,7 +196,7 @@ def test_so_many_requests_may_wait_for_an_answer(office: Any) -> None:
     with pytest.raises(ServiceQuotaExceededException):
         office.ask(bob, node_id)
     office.ask(eve, node_id)
-    office.answer("Revoke", office.as_user("bob", bob.caller.user_id), made[0])
+    office.answer("RevokeAccess", office.as_user("bob", bob.caller.user_id), made[0])
     office.ask(bob, node_id)
 
 

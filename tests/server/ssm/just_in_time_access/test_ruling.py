@@ -93,7 +93,7 @@ def test_a_request_keeps_the_policy_that_it_was_made_under(office: Any) -> None:
     changed = {"schemaVersion": "1.0", "accessDurationHours": 1, "levels": [{"approvers": [{"type": "IamUser", "name": "bob"}]}]}  # fmt: skip # noqa: E501
     office.world.call("UpdateDocument", {"Name": "Everything", "Content": json.dumps(changed)})
     office.world.call("UpdateDocumentDefaultVersion", {"Name": "Everything", "DocumentVersion": "2"})
-    office.answer("Approve", alice, request_id)
+    office.answer("ApproveAccessRequest", alice, request_id)
     assert office.status(bob, request_id) == "Approved"
 
 
