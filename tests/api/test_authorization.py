@@ -37,6 +37,8 @@ WHOLE: Mapping[str, str] = {
 }
 """Operations decided as an action that has resource types, which is not about one of them here."""
 NARROWER: Mapping[str, str] = {
+    "fleetward:DescribeSession": "AWS's ssm:DescribeSessions lists; this is about one session",
+    "fleetward:LocateSessionRecording": "AWS has no such action; the session whose recording it is",
     "fleetward:DescribeNodeTrust": "AWS's ssm:DescribeInstanceInformation lists; this is about one node",
     "fleetward:ListSignIns": "AWS has no such action; the users whose sign-ins are listed",
     "fleetward:RevokeSignIn": "AWS has no such action; the user whose sign-in it is",
@@ -83,10 +85,14 @@ def bound(serving: ServerProcess) -> Credentials:
 
 LONG_LIVED = ("sts:GetSessionToken", "sts:GetFederationToken")
 """Not for temporary keys, whatever policies say."""
+OWNERS_ALONE = ("ssm:ResumeSession",)
+"""For whoever opened it, whatever policies say."""
 BY_OPERATORS = [
     name
     for name, call in CALLS.items()
-    if call.by == "root" and OFFERED[name].resources is not nobody_is_denied and name not in LONG_LIVED
+    if call.by == "root"
+    and OFFERED[name].resources is not nobody_is_denied
+    and name not in (*LONG_LIVED, *OWNERS_ALONE)
 ]
 
 

@@ -7,8 +7,10 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -171,6 +173,38 @@ def cancel(aws: Aws) -> None:
     assert aws("ssm get-command-invocation", **ids)["Status"] in ("Cancelled", "Cancelling")
 
 
+PLUGIN = """#!/bin/sh
+if [ "$1" = --version ]; then echo 1.2.0.0; else printf %s "$1" > "$0.handed"; fi
+"""
+
+
+def sessions(aws: Aws) -> None:
+    """`start-session` hands its answer to the plugin: here a program that keeps it."""
+    node = aws.stage.connected_node()
+    folder = Path(tempfile.mkdtemp())
+    plugin = folder / "session-manager-plugin"
+    plugin.write_text(PLUGIN)
+    plugin.chmod(0o755)
+    path = os.environ["PATH"]
+    os.environ["PATH"] = f"{folder}:{path}"
+    try:
+        aws("ssm start-session", target=node.node_id, reason="from aws")
+        handed = json.loads(plugin.with_suffix(".handed").read_text())
+    finally:
+        os.environ["PATH"] = path
+        shutil.rmtree(folder)
+    assert handed["StreamUrl"].startswith("wss://")
+    session_id = handed["SessionId"]
+    only = [{"key": "SessionId", "value": session_id}]
+    (found,) = aws("ssm describe-sessions", state="Active", filters=only)["Sessions"]
+    assert (found["Target"], found["Reason"], found["Status"]) == (node.node_id, "from aws", "Connecting")
+    resumed = aws("ssm resume-session", session_id=session_id)
+    assert resumed["TokenValue"] not in ("", handed["TokenValue"])
+    assert aws("ssm terminate-session", session_id=session_id) == {"SessionId": session_id}
+    (ended,) = aws("ssm describe-sessions", state="History", filters=only)["Sessions"]
+    assert ended["Status"] == "Terminated"
+
+
 JOURNEYS: tuple[Callable[[Aws], None], ...] = (
     tags,
     nodes,
@@ -180,6 +214,7 @@ JOURNEYS: tuple[Callable[[Aws], None], ...] = (
     documents,
     run_command,
     cancel,
+    sessions,
 )
 
 
