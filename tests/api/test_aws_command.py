@@ -13,11 +13,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 from awscli.clidriver import create_clidriver  # type: ignore[import-untyped]  # awscli has no stubs
+from botocore.loaders import create_loader
 
 from fleetward.server import app
 from tests.calls import SETTING, SHELL, Stage
@@ -25,6 +28,9 @@ from tests.channel import Channel
 from tests.serving import REGION, ServerProcess
 
 AWS = Path(sys.executable).with_name("aws")
+
+one_loader = cache(create_loader)
+"""Commands read the models that botocore installs; those of one process share what one of them has read."""
 
 
 class Aws:
@@ -68,6 +74,7 @@ def aws(stage: Stage) -> Iterator[Aws]:
     with pytest.MonkeyPatch.context() as patched:
         for name, value in chosen.items():
             patched.setenv(name, value)
+        patched.setattr(botocore.session, "create_loader", one_loader)
         yield Aws(stage, {**os.environ, **chosen})
 
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -210,12 +211,18 @@ def memory_folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def _sqlite(folder: Path) -> SqliteStore:
-    store = SqliteStore(folder / "t.db", threads=False, slow_entry_fails=True)
-    with store.engine.connect() as connection:
-        connection.exec_driver_sql("BEGIN")
-        metadata.create_all(connection)
-        connection.exec_driver_sql("COMMIT")
-    return store
+    (folder / "t.db").write_bytes(_with_tables(frozenset(metadata.tables)))
+    return SqliteStore(folder / "t.db", threads=False, slow_entry_fails=True)
+
+
+@cache
+def _with_tables(_names: frozenset[str]) -> bytes:
+    """A database with these tables, which are all that were imported so far, and no rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = SqliteStore(Path(folder) / "t.db", threads=False)
+        metadata.create_all(store.engine)
+        store.close()
+        return (Path(folder) / "t.db").read_bytes()
 
 
 def _postgres(url: str) -> PostgresStore:
