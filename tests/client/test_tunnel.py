@@ -162,10 +162,9 @@ def test_a_program_that_is_gone_is_told_and_so_is_a_port_that_is() -> None:
     end = far_end(port)
 
     async def script(address: Address) -> None:
-        _, writer = await asyncio.open_connection(*address)
-        writer.write(b"x")
-        await asyncio.sleep(0.1)
-        writer.transport.abort()
+        reader, writer = await asyncio.open_connection(*address)
+        await reader.readexactly(1)
+        writer.transport.abort()  # with most of it unread
         while not port.resets:
             await asyncio.sleep(0.01)
         port.floods = 0
