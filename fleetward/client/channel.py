@@ -32,6 +32,7 @@ from fleetward.protocol.data_channel.handshake import (
     GenerateKey,
     Send,
     Step,
+    Terms,
 )
 from fleetward.protocol.data_channel.opening import client_open_message
 from fleetward.protocol.data_channel.stream import Closed, Data, Event, Side, Stream
@@ -44,6 +45,8 @@ T = TypeVar("T")
 
 CLIENT_VERSION = "1.2.804.0"
 """Told to nodes: official agents choose by it what they think this end understands."""
+TERMS = Terms(frame_bytes=64 * 1024)
+"""Larger frames are allowed, and cost more: their memory comes from the operating system and goes back each time."""
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 LAST_WORD_SECONDS = 2.0
@@ -121,7 +124,7 @@ class Channel:
         self._timing = timing
         self._stream = Stream(Side.CLIENT, clock_ms=lambda: time.time_ns() // 1_000_000)
         self._handshake = ClientHandshake(
-            client_version=CLIENT_VERSION, session_id=started.session_id, node_id=started.node_id
+            client_version=CLIENT_VERSION, session_id=started.session_id, node_id=started.node_id, terms=TERMS
         )
         self._client_id = str(uuid.uuid4())
         self._link: Link | None = None
