@@ -27,6 +27,7 @@ ROWS = (
     "session_relay",
     "sessions",
     "session_cuts",
+    "session_peers",
 )
 ROW_SECONDS = 1200.0
 

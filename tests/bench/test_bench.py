@@ -37,6 +37,7 @@ def test_the_table_names_every_figure_with_its_bar_and_verdict() -> None:
         ["session_relay"],
         ["sessions"],
         ["session_cuts"],
+        ["session_peers"],
     ],
 )
 def test_rows_measure_a_real_server(rows: list[str]) -> None:
