@@ -441,8 +441,16 @@ class Session:
             self.count()
         if self._recorder is not None:
             self._recorder.flush()
+        if self._acknowledged is not None:
+            self._say_again(self._acknowledged)
         for end in tuple(self._ends.values()):
             end.keep_alive()
+
+    def _say_again(self, acknowledged: Acknowledged) -> None:
+        said, node = acknowledged.say_again(), self._ends.get(End.NODE)
+        if node is not None and not node.is_far:
+            for frame in said:
+                node.send(frame)
 
     def count(self) -> None:
         """Write down what went through since the last time."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetward.protocol.frame import Frame, PayloadType, decode, encode
-from fleetward.server.edge.acknowledged import MOST_AHEAD, ON_THE_WAY_BYTES, Acknowledged
+from fleetward.server.edge.acknowledged import MOST_AHEAD, MOST_IN_A_SECOND, ON_THE_WAY_BYTES, Acknowledged
 
 
 def output(number: int, message_id: uuid.UUID | None = None) -> bytes:
@@ -116,3 +116,15 @@ def test_of_a_client_that_comes_first_nothing_is_taken_for_granted() -> None:
     acknowledged.give_again()
     acknowledged.note(acknowledgement(1))
     assert acknowledged.answer(output(0)) is None
+
+
+def test_an_agent_that_missed_one_acknowledgement_hears_all_of_that_second_again() -> None:
+    acknowledged, said = Acknowledged(), [acknowledgement(number) for number in range(MOST_IN_A_SECOND + 9)]
+    for frame in said[:5]:
+        acknowledged.note(frame)
+    assert acknowledged.say_again() == []
+    for frame in said[5:]:
+        acknowledged.note(frame)
+    acknowledged.answer(output(7))
+    assert acknowledged.say_again() == said[5 : 5 + MOST_IN_A_SECOND]
+    assert acknowledged.say_again() == []
