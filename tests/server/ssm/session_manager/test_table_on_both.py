@@ -9,8 +9,6 @@ import pytest
 
 from fleetward.server.ssm.session_manager import ending
 
-pytest_plugins = ["tests.services"]
-
 
 @pytest.mark.parametrize("world", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True)
 def test_a_session_lives_and_is_forgotten_on_both_databases(board: Any) -> None:
