@@ -9,14 +9,26 @@ import pytest
 ALLOWED_IN_CI = ("official agent", "session-manager-plugin", "Terraform provider", "/dev/net/tun")
 
 SLOW_MODULES = (
+    "agent/sessions/test_command.py",
+    "agent/sessions/test_port.py",
+    "agent/sessions/test_shell.py",
+    "agent/sessions/test_supervisor.py",
     "agent/test_app.py",
     "agent/test_channel.py",
     "agent/test_identity.py",
+    "agent/test_trust.py",
     "api/test_aws_command.py",
+    "cli/test_access.py",
+    "client/test_bridge.py",
+    "client/test_shell.py",
+    "client/test_tunnel.py",
     "server/backends/test_objects_s3.py",
     "server/backends/test_store_postgres.py",
+    "server/edge/test_peer_port.py",
+    "server/edge/test_peers.py",
     "server/test_app.py",
     "server/test_migrate.py",
+    "server/test_sign_ins_two_servers.py",
 )
 """Modules that start many processes; other slow tests carry the mark themselves."""
 
