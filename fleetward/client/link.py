@@ -166,6 +166,7 @@ async def connect(
                 max_frame_size=LARGEST_MESSAGE_BYTES,
                 read_buffer_init_size=READ_BUFFER_BYTES,
                 max_redirects=0,
+                use_aiofastnet=_is_of_asyncio(asyncio.get_running_loop()),
                 logger_name=log,
                 proxy=proxy_for(url),
             )
@@ -207,3 +208,8 @@ def _fault(url: str, fault: Exception) -> Exception:
 def _place(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _is_of_asyncio(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether aiofastnet may be used: under other loops, uvloop's, it can leave a second connection unserved."""
+    return type(loop).__module__.startswith("asyncio.")
