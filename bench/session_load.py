@@ -24,6 +24,7 @@ WINDOW_FRAMES = 1000
 TICK_SECONDS = 0.001
 CHUNK_BYTES = 64 * KIB
 JOIN_SECONDS = 30.0
+SETTLE_SECONDS = 20.0
 
 
 def data_frame(message_type: str, payload: bytes, number: int = 0) -> bytes:
@@ -205,11 +206,19 @@ async def paced(pairs: list[Pair], seconds: float, *, both: bool) -> dict[str, f
         await asyncio.sleep(max(0.0, now + TICK_SECONDS - time.perf_counter()))
     taken = time.perf_counter() - started
     arrived = sum(end.received for end in ends)
+    await _settle(ends)
     return {
         "seconds": taken,
         "bytes": arrived * KIB,
         "share": arrived / (taken / TICK_SECONDS * len(sources)),
     }
+
+
+async def _settle(ends: list[End]) -> None:
+    """Let what is under way arrive, so that nobody else pays for it."""
+    until = time.perf_counter() + SETTLE_SECONDS
+    while sum(end.sent for end in ends) > sum(end.received for end in ends) and time.perf_counter() < until:
+        await asyncio.sleep(0.05)
 
 
 async def flood(pair: Pair, seconds: float, size: int) -> float:
