@@ -302,7 +302,7 @@ class Application:
         """Refuse new work, close channels, finish what runs, close the store."""
         self.pages.stopping = True
         self.channels.close_all()
-        self.peers.close()
+        await self.peers.close()
         self.data_channels.close_all()
         self.waits.close()
         self.server.should_exit = True

@@ -24,6 +24,7 @@ from fleetward.server.edge.data_channels import DataChannels
 from fleetward.server.edge.http import configured, listen, split_address
 from fleetward.server.edge.link import Link
 from fleetward.server.edge.memory import Memory
+from fleetward.server.edge.proxied import Client, ProxiedPort
 from fleetward.server.errors import AwsError
 from fleetward.server.service import Entry
 from fleetward.server.settings import Settings, SettingsFault
@@ -32,6 +33,7 @@ from fleetward.server.ssm.session_manager.ends import End, Joined
 from fleetward.server.ssm.session_manager.table import Key
 
 BROUGHT = Entry("sessions.client-is-brought", ends.client_is_brought, reads=True)
+BACKLOG = 1024
 MOST_BEGINNING = 10_000
 """Connections of one server whose upgrade is not answered yet: it has proven itself by then."""
 PREFIX = "/v1/peer/sessions/"
@@ -79,7 +81,7 @@ class PeerPort:
         if host in ("0.0.0.0", "::"):  # noqa: S104
             raise SettingsFault(f"peer_listen is also where other servers connect to: name an address, not {host}")
         self._socket = listen(settings.peer_listen, "--peer-listen")
-        self._server: asyncio.AbstractServer | None = None
+        self._accepting: ProxiedPort | None = None
 
     @property
     def address(self) -> str:
@@ -87,24 +89,22 @@ class PeerPort:
         host, port = self._socket.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    async def listen(self, context: ssl.SSLContext) -> None:
+    def use(self, context: ssl.SSLContext) -> None:
         """Take connections by these certificates from now on."""
-        before = self._server
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(config=self._config, server_state=self._state, app_state={}),
-            sock=self._socket.dup(),
-            backlog=1024,
-            ssl=context,
-            ssl_handshake_timeout=self._handshake_timeout,
-        )
-        if before is not None:
-            before.close()
+        if self._accepting is not None:
+            self._accepting.use(context)
+            return
+        self._accepting = ProxiedPort(self._socket, context, (), self._connection, self._handshake_timeout)
+        self._accepting.start(BACKLOG)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Take no more connections; those there are go on."""
-        if self._server is not None:
-            self._server.close()
-        self._socket.close()
+        if self._accepting is not None:
+            self._accepting.close()
+            await self._accepting.wait_closed()
+
+    def _connection(self, client: Client | None) -> asyncio.Protocol:
+        return Connection(config=self._config, server_state=self._state, app_state={})
 
     async def _upgrade(self, scope: dict[str, Any]) -> WSListener | Rejection:
         found = PATH.fullmatch(scope["url"].decode("latin-1"))

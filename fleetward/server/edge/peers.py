@@ -95,7 +95,7 @@ class Peers:
         self._client: ssl.SSLContext | None = None
         self._dialling: dict[str, asyncio.Task[None]] = {}
         self._failed: dict[str, tuple[str, int, float]] = {}
-        self._told: set[str] = set()
+        self._told: dict[str, set[str]] = {}
 
     @property
     def address(self) -> str:
@@ -116,7 +116,7 @@ class Peers:
             if self._client is None or known != self._known:
                 trust = await asyncio.to_thread(PeerTrust, self._ring, self._server_id, self._settings.data)
                 if self._port is not None:
-                    await self._port.listen(trust.server())
+                    self._port.use(trust.server())
                 self._client, self._known = trust.client(), known
             return self._client
 
@@ -130,12 +130,12 @@ class Peers:
             task = self._dialling[topic] = asyncio.ensure_future(self._try(session, row))
             task.add_done_callback(lambda _: self._dialling.pop(topic, None))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """The server stops."""
-        if self._port is not None:
-            self._port.close()
         for task in tuple(self._dialling.values()):
             task.cancel()
+        if self._port is not None:
+            await self._port.close()
 
     async def _try(self, session: Session, row: Any) -> None:
         there, topic = row.node_server, session.key.topic
@@ -143,11 +143,11 @@ class Peers:
         try:
             if await self._dial(session, row):
                 self._failed.pop(topic, None)
-                self._told.discard(there)
+                self._told.pop(there, None)
         except picows.WSInvalidStatusError as fault:  # the store has changed meanwhile, and tells more next time
             log.info("a peer refused a client's end", extra={"fields": {"server": there, "reason": str(fault)[:300]}})
         except (OSError, TimeoutError, picows.WSError) as fault:
-            self._tell(there, f"{type(fault).__name__}: {fault}"[:300])
+            self._tell(there, type(fault).__name__, str(fault)[:300])
         except Exception:
             log.exception("a peer was not reached")
 
@@ -155,7 +155,7 @@ class Peers:
         """Whether a link was made; not to a server that has died: its node comes again, here or elsewhere."""
         address = await self._run(ADDRESS, service_context(row.account_id, row.region), row.node_server)
         if address == "":
-            self._tell(row.node_server, "it has no --peer-listen address")
+            self._tell(row.node_server, "no address", "it has no --peer-listen address")
             session.close(WSCloseCode.TRY_AGAIN_LATER)
         if not address:
             return False
@@ -170,11 +170,14 @@ class Peers:
                 enable_auto_pong=False,
                 max_frame_size=WEBSOCKET_FRAME_LIMIT,
                 max_redirects=0,
+                use_aiofastnet=False,  # under uvloop it can leave a second connection without what it was given to send
             )
         return True
 
-    def _tell(self, server_id: str, reason: str) -> None:
-        """Once, until it is reached again: sessions come by the hundred."""
-        if server_id not in self._told:
-            self._told.add(server_id)
-            log.warning("a peer cannot be reached", extra={"fields": {"server": server_id, "reason": reason}})
+    def _tell(self, server_id: str, fault: str, reason: str) -> None:
+        """Each fault once, until the server is reached again: sessions come by the hundred."""
+        told = self._told.setdefault(server_id, set())
+        if fault not in told:
+            told.add(fault)
+            fields = {"server": server_id, "fault": fault, "reason": reason}
+            log.warning("a peer cannot be reached", extra={"fields": fields})

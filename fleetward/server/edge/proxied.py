@@ -50,6 +50,10 @@ class ProxiedPort:
         self._listening.listen(backlog)
         self._accepting = asyncio.get_running_loop().create_task(self._accept())
 
+    def use(self, context: ssl.SSLContext) -> None:
+        """Begin TLS by this context from now on."""
+        self._context = context
+
     def close(self) -> None:
         """Accept no more and give up what has not begun."""
         if self._accepting is not None:
