@@ -165,7 +165,8 @@ async def _cost(process: psutil.Process, ends: Program, name: str, count: int, s
     found = await ask(ends, "paced", name=name, seconds=seconds, count=count)
     after = process.cpu_times()
     spent = after.user + after.system - before.user - before.system
-    return spent / (found["bytes"] / 1e6)
+    megabytes: float = found["bytes"] / 1e6
+    return spent / megabytes
 
 
 def _seconds(size: Size, wanted: float) -> float:
