@@ -24,6 +24,7 @@ from botocore.loaders import create_loader
 
 from fleetward.server import app
 from tests.calls import SETTING, SHELL, Stage
+from tests.calls_access import start_access_request
 from tests.channel import Channel
 from tests.serving import REGION, ServerProcess
 
@@ -212,6 +213,15 @@ def sessions(aws: Aws) -> None:
     assert ended["Status"] == "Terminated"
 
 
+def just_in_time_access(aws: Aws) -> None:
+    """A policy approves the request by itself; the keys are for a session alone."""
+    request = start_access_request(aws.stage)
+    asked = aws("ssm start-access-request", reason=request["Reason"], targets=request["Targets"], tags=request["Tags"])
+    answer = aws("ssm get-access-token", access_request_id=asked["AccessRequestId"])
+    assert answer["AccessRequestStatus"] == "Approved"
+    assert answer["Credentials"]["AccessKeyId"].startswith("ASIA")
+
+
 JOURNEYS: tuple[Callable[[Aws], None], ...] = (
     tags,
     nodes,
@@ -222,6 +232,7 @@ JOURNEYS: tuple[Callable[[Aws], None], ...] = (
     run_command,
     cancel,
     sessions,
+    just_in_time_access,
 )
 
 

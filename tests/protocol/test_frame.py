@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetward.protocol.errors import LocalProtocolError, RemoteProtocolError
-from fleetward.protocol.frame import HEADER_BYTES, LATEST_CREATED_AT_MS, Flag, Frame, PayloadType, decode, encode, has_digest
+from fleetward.protocol.frame import (
+    HEADER_BYTES,
+    LATEST_CREATED_AT_MS,
+    Flag,
+    Frame,
+    PayloadType,
+    decode,
+    encode,
+    has_digest,
+)
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "frames"
 MESSAGE_ID = uuid.UUID("511aed2b-efb9-4cc1-9104-3945dd6cc5ea")

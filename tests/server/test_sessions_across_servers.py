@@ -299,10 +299,16 @@ def test_a_node_that_moves_to_the_other_server_and_back_goes_on_with_its_client(
         assert machine.row(session_id)[1::2][:2] == (3, 1)  # the client's socket stayed
         terminate(machine.at_b, session_id)
         assert "Terminated by" in client.closed(2)
-    # Each server has recorded a part; once both are stored they are one, which either gives.
-    whole = eventually(lambda: (seen := shown(recording(pair.b, session_id))).count("now at") == 2 and seen)
+
+    # Each server has recorded a part; once both are stored they are one, which either gives. What was under way when
+    # the node moved may be in both.
+    def put_together() -> str:
+        seen = shown(recording(pair.b, session_id))
+        return seen if "now at a" in seen and "now at b" in seen else ""
+
+    whole = eventually(put_together)
     assert whole.index("now at b") < whole.index("now at a")
-    assert whole.count("and back") == 2
+    assert whole.count("and back") >= 2
 
 
 def test_a_session_goes_on_at_the_clients_server_when_the_other_one_is_killed(pair: Linked, machine: Machine) -> None:
