@@ -55,7 +55,9 @@ class Settings:
     database: str = setting("", "database URL; default: SQLite in the data folder")
     bus: str = setting("", "bus URL (nats://…); default: inside the process")
     objects: str = setting("", "object store URL (s3://…); default: a folder in the data folder")
-    peer_listen: str = setting("", "address of this machine, host:port, to listen on for other servers, which connect to it")
+    peer_listen: str = setting(
+        "", "address of this machine, host:port, to listen on for other servers, which connect to it"
+    )
     allow_fetch: tuple[str, ...] = setting(
         (), "networks that the server may fetch from although they are not public: identity providers, packages"
     )

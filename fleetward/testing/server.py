@@ -397,7 +397,8 @@ def _at(due: int | None, moment: int, now: int, pause: int) -> int:
 @cache
 def _text(name: str, due: Executable) -> tuple[str, dict[str, Any]]:
     """The SQL of what makes the timer of this name due, and the constants in it."""
-    compiled = due.compile()  # type: ignore[attr-defined]  # every statement has it
+    at_any_time: Any = due.params(now=None)  # type: ignore[attr-defined]  # every statement has it
+    compiled = at_any_time.compile(compile_kwargs={"render_postcompile": True})
     return str(compiled), dict(compiled.params)
 
 

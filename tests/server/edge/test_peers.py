@@ -76,7 +76,7 @@ class OtherServer:
 
     def link(self) -> ServerConnection:
         """The next link that was made."""
-        return self.links.get(timeout=WAIT)
+        return self.links.get(timeout=3 * WAIT)  # a dial that goes unanswered is made again after some seconds
 
     def close(self) -> None:
         """End it."""

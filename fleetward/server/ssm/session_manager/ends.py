@@ -235,7 +235,7 @@ def client_leaves(call: Call, request: tuple[str, int]) -> None:
 
 def look(call: Call, session_ids: Sequence[str]) -> dict[str, Row[Any]]:
     """Entry: the rows of sessions of one tenant, by id."""
-    return {row.session_id: row for row in call.db.all(table.MANY, **call.here, some=list(session_ids))}
+    return {row.session_id: row for row in call.db.all(table.STANDING, **call.here, some=list(session_ids))}
 
 
 def count(call: Call, counted: Sequence[Sent]) -> list[None]:

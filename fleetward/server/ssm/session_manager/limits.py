@@ -34,11 +34,17 @@ OVERDUE = (
 )
 LATER = update(sessions).where(*table.THIS).values(due_at=bindparam("at"))
 _CONNECTED = sessions.c.status == SessionStatus.CONNECTED.value
-_LEFT_BEHIND = sessions.c.due_at.is_not(None)
+_GOES_ON = sessions.c.due_at.is_not(None)
+OPEN_TENANTS = (
+    select(sessions.c.account_id, sessions.c.region)
+    .where(_GOES_ON, sessions.c.started_at <= bindparam("now"))
+    .distinct()
+)
 NODES_LEFT_BEHIND = (
     update(sessions)
     .where(
-        _LEFT_BEHIND,
+        *in_tenant(sessions),
+        _GOES_ON,
         sessions.c.node_left_at.is_(None),
         or_(sessions.c.node_server.is_(None), sessions.c.node_server.not_in(bindparam("living", expanding=True))),
     )
@@ -47,7 +53,8 @@ NODES_LEFT_BEHIND = (
 CLIENTS_LEFT_BEHIND = (
     update(sessions)
     .where(
-        _LEFT_BEHIND,
+        *in_tenant(sessions),
+        _GOES_ON,
         sessions.c.client_left_at.is_(None),
         or_(sessions.c.client_server.is_(None), sessions.c.client_server.not_in(bindparam("living", expanding=True))),
     )
@@ -123,9 +130,9 @@ def _look(call: Call, row: Row[Any]) -> None:
         end(call, row, limit.status, limit.text)
 
 
-@ssm.timer(every=timedelta(seconds=5))
+@ssm.timer(every=timedelta(seconds=5), due=OPEN_TENANTS)
 def find_left_behind(call: Call) -> None:
     """The ends that a dead server held are away; whoever held them opens them anew, or a limit ends the session."""
     living = list(presence.living(call))
-    call.db.run(NODES_LEFT_BEHIND, {"living": living, "now": call.now})
-    call.db.run(CLIENTS_LEFT_BEHIND, {"living": living, "now": call.now})
+    call.db.run(NODES_LEFT_BEHIND, {**call.here, "living": living, "now": call.now})
+    call.db.run(CLIENTS_LEFT_BEHIND, {**call.here, "living": living, "now": call.now})

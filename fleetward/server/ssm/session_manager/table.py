@@ -91,6 +91,10 @@ LOCK_MANY = (
     .with_for_update()
 )
 MANY = select(sessions).where(*in_tenant(sessions), sessions.c.session_id.in_(bindparam("some", expanding=True)))
+STANDING = select(*(column for column in sessions.c if column.name != "content")).where(
+    *in_tenant(sessions), sessions.c.session_id.in_(bindparam("some", expanding=True))
+)
+"""Rows without what the node was sent, which may be long: servers read them every second."""
 ACTIVE_OF_NODE = select(sessions.c.session_id).where(
     *in_tenant(sessions), sessions.c.node_id == bindparam("node"), sessions.c.status.in_(ACTIVE_SESSIONS)
 )
