@@ -70,6 +70,10 @@ class Core:
         """Run `function(call)` in one transaction."""
         return self.submit(Entry("test", lambda call, _: function(call)), True, **tenant).result(30)
 
+    def read(self, function: Callable[[Call], Any], **tenant: str) -> Any:
+        """Run `function(call)`, which only reads, as such: it does not hold the writer."""
+        return self.submit(Entry("test", lambda call, _: function(call), reads=True), True, **tenant).result(30)
+
     def run(self, function: Callable[[Call, Any], Any], request: Any, **tenant: str) -> Any:
         """Run an entry `(call, request)`."""
         return self.submit(Entry("test", function), request, **tenant).result(30)

@@ -250,14 +250,14 @@ def test_due_nodes_are_those_whose_message_became_due_since(core: Core) -> None:
     post(core, "m1", "m2")
     post(core, "m3", node="mi-2")
     first = core.time
-    due, more = core.do(lambda call: mailbox.due_nodes(call, (before, "", "", "")))
+    due, more = core.read(lambda call: mailbox.due_nodes(call, (before, "", "", "")))
     assert more is None
     assert sorted(due) == [f"node/{ACCOUNT}/{REGION}/{node}" for node in sorted((N1, "mi-2"))]
     take(core, POLLING)
     core.advance(seconds=9)
-    assert core.do(lambda call: mailbox.due_nodes(call, (first, "~", "", ""))) == ([], None)
+    assert core.read(lambda call: mailbox.due_nodes(call, (first, "~", "", ""))) == ([], None)
     core.advance(seconds=1)
-    due, _ = core.do(lambda call: mailbox.due_nodes(call, (first, "~", "", "")))
+    due, _ = core.read(lambda call: mailbox.due_nodes(call, (first, "~", "", "")))
     assert due == [f"node/{ACCOUNT}/{REGION}/{N1}"]
 
 
@@ -280,7 +280,7 @@ def test_all_that_became_due_at_once_is_found_at_once(core: Core) -> None:
     found: list[str] = []
     after: mailbox.Place | None = (core.time - timedelta(seconds=1), "", "", "")
     while after is not None:
-        some, after = core.do(lambda call, after=after: mailbox.due_nodes(call, after))
+        some, after = core.read(lambda call, after=after: mailbox.due_nodes(call, after))
         assert len(some) <= mailbox.WOKEN_AT_ONCE
         found += some
     assert found == topics
@@ -296,7 +296,7 @@ def test_nodes_whose_messages_cannot_go_out_do_not_hide_others_whose_wake_was_lo
     found: list[list[str]] = []
     after = ("", "", "")
     for _ in range(3):
-        some, after = core.do(lambda call, after=after: mailbox.left_waiting(call, ("server", after)))
+        some, after = core.read(lambda call, after=after: mailbox.left_waiting(call, ("server", after)))
         found.append(some)
     assert [len(some) for some in found] == [5000, 1000, 5000]
     assert found[0] + found[1] == topics

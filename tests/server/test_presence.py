@@ -10,7 +10,7 @@ OTHER_REGION = {"region": "eu-west-1"}
 
 
 def online(core: Core, *nodes: str, **tenant: str) -> set[str]:
-    return core.do(lambda call: presence.connected(call, nodes), **tenant)
+    return core.read(lambda call: presence.connected(call, nodes), **tenant)
 
 
 def test_each_connection_of_a_node_gets_a_higher_epoch(core: Core) -> None:
