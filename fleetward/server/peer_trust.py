@@ -57,8 +57,10 @@ class PeerTrust:
         self._folder = folder
 
     def server(self) -> ssl.SSLContext:
-        """A context for those who connect here."""
-        return self._prepared(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        """A context for those who connect here. Nobody resumes, so nobody is sent tickets for it."""
+        context = self._prepared(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        context.num_tickets = 0  # a peer whose threads share its side of TLS may also lose a write beside them
+        return context
 
     def client(self) -> ssl.SSLContext:
         """A context for connecting to a server whose `peer_name` is given as its host's name."""

@@ -28,7 +28,8 @@ class Handshake:
     """TLS between two contexts, in memory."""
 
     def __init__(self, server: ssl.SSLContext, client: ssl.SSLContext, name: str | None = peer_name(SERVER)) -> None:
-        up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.down = down = ssl.MemoryBIO()
+        up = ssl.MemoryBIO()
         self.server = server.wrap_bio(up, down, server_side=True)
         self.client = client.wrap_bio(down, up, server_hostname=name)
         for _ in range(4):
@@ -45,6 +46,7 @@ def test_servers_of_one_ring_know_each_other_by_name(tmp_path: Path) -> None:
     assert server_id_of(done.server.getpeercert()) == CLIENT
     assert server_id_of(done.client.getpeercert()) == SERVER
     assert list(tmp_path.iterdir()) == []  # no key stays on the disk
+    assert done.down.pending == 0  # no tickets behind the handshake
 
 
 @pytest.mark.parametrize(
