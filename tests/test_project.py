@@ -57,7 +57,7 @@ STARTS: dict[str, tuple[str, ...]] = {
 }
 """Commands that are the program they start, or work on its folder; they import it inside functions only."""
 
-SERVER_ONLY = ("fleetward.protocol.api", "fleetward.protocol.schedule")
+SERVER_ONLY = ("fleetward.protocol.api", "fleetward.protocol.cron", "fleetward.protocol.schedule")
 
 SERVER_LAYERS: dict[str, tuple[str, ...]] = {
     "edge": ("fleetward.server.ssm", "fleetward.server.backends", "fleetward.server.app"),

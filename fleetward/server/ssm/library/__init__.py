@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetward.server.ssm.library import (
+    gather_software_inventory,
     noop,
     refresh_association,
     run_document,
@@ -36,6 +37,7 @@ class Written:
 
 
 WRITTEN = (
+    Written(gather_software_inventory.NAME, gather_software_inventory.DOCUMENT, "Policy"),
     Written(noop.NAME, noop.DOCUMENT),
     Written(refresh_association.NAME, refresh_association.DOCUMENT),
     Written(run_document.NAME, run_document.DOCUMENT),

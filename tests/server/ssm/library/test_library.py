@@ -22,6 +22,7 @@ VALUES = {
     "AWS-RunDocument": {"sourceInfo": ['{"name":"Mine"}']},
 }
 RUNS = {
+    "AWS-GatherSoftwareInventory": {platform: ["collectSoftwareInventoryItems"] for platform in PLATFORMS},
     "AWS-Noop": {
         "Linux": ["runShellScript"],
         "MacOS": ["runShellScript"],
