@@ -29,7 +29,8 @@ from fleetward.server.settings import Settings
 from fleetward.server.ssm.session_manager.ends import End
 
 if TYPE_CHECKING:
-    from fleetward.server.edge.data_channels import DataChannels, Session
+    from fleetward.server.edge.data_channels import DataChannels
+    from fleetward.server.edge.session import Session
 
 log = logging.getLogger("fleetward.peers")
 

@@ -24,7 +24,8 @@ from fleetward.server.ssm.session_manager import ends
 from fleetward.server.ssm.session_manager.ends import End, Joined
 
 if TYPE_CHECKING:
-    from fleetward.server.edge.data_channels import DataChannels, Session
+    from fleetward.server.edge.data_channels import DataChannels
+    from fleetward.server.edge.session import Session
 
 log = logging.getLogger("fleetward.sessions")
 

@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,24 +16,6 @@ from fleetward.protocol.control_channel import AckCode, ReplyAcknowledged
 from fleetward.protocol.frame import Frame, encode
 from tests.channel import Channel, dial, result, step_of
 from tests.serving import Node, ServerProcess, StartServer, eventually
-
-
-@pytest.fixture(scope="module", params=["picows", "websockets"])
-def server(request: pytest.FixtureRequest) -> Iterator[ServerProcess]:
-    """A server with each implementation."""
-    if request.param == "picows":
-        yield request.getfixturevalue("serving")
-        return
-    plain = request.getfixturevalue("start_server_of_module")(websockets="websockets", requests_per_node=1_000_000)
-    yield plain
-    failures = [line for line in plain.logged() if line["level"] == "error"]
-    assert failures == [], failures[0]
-
-
-@pytest.fixture
-def machine(server: ServerProcess) -> Node:
-    """A node that has no channel yet."""
-    return server.join(4)
 
 
 def send_command(node: Node, **more: object) -> str:
