@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, bindparam, update
+from sqlalchemy import Row, Update, bindparam, update
 
 from fleetward.protocol.status import SessionStatus, session_advances
 from fleetward.server import mailbox, presence
@@ -31,30 +31,6 @@ WITH_SCREEN = frozenset({"Standard_Stream", "InteractiveCommands"})
 """Types of session that have a screen, which is recorded unless it is encrypted from end to end."""
 
 GIVE_NODE_TOKEN = update(sessions).where(*table.THIS).values(node_token=bindparam("token"))
-NODE_JOINS = (
-    update(sessions)
-    .where(*table.THIS)
-    .values(
-        node_token=None,
-        node_server=bindparam("server"),
-        node_epoch=sessions.c.node_epoch + 1,
-        node_left_at=None,
-        status=bindparam("to_status"),
-        due_at=bindparam("at"),
-    )
-)
-CLIENT_JOINS = (
-    update(sessions)
-    .where(*table.THIS)
-    .values(
-        client_token=None,
-        client_server=bindparam("server"),
-        client_epoch=sessions.c.client_epoch + 1,
-        client_left_at=None,
-        status=bindparam("to_status"),
-        due_at=bindparam("at"),
-    )
-)
 NODE_LEAVES = (
     update(sessions)
     .where(*table.THIS, sessions.c.node_epoch == bindparam("of_epoch"), sessions.c.ended_at.is_(None))
@@ -86,6 +62,28 @@ class End(Enum):
     def other(self) -> End:
         """The one at the other end."""
         return End.CLIENT if self is End.NODE else End.NODE
+
+
+def _joins(which: End) -> Update:
+    """The statement by which an end joins."""
+    end = which.value
+    return (
+        update(sessions)
+        .where(*table.THIS)
+        .values(
+            {
+                f"{end}_token": None,
+                f"{end}_server": bindparam("server"),
+                f"{end}_epoch": sessions.c[f"{end}_epoch"] + 1,
+                f"{end}_left_at": None,
+                "status": bindparam("to_status"),
+                "due_at": bindparam("at"),
+            }
+        )
+    )
+
+
+JOINS = {which: _joins(which) for which in End}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +172,7 @@ def node_joins(call: Call, request: tuple[str, str, str]) -> Joined:
     row = _of_node(call, session_id)
     if row.node_token is None or not secrets.compare_digest(row.node_token, token_hash(token)):
         raise AccessDeniedException("The token was used, or is not one of this session.")
-    call.db.run(NODE_JOINS, _joining(call, row, server_id, "node_left_at", row.client_left_at is None))
+    call.db.run(JOINS[End.NODE], _joining(call, row, server_id, "node_left_at", row.client_left_at is None))
     call.wake(key_of(row).topic)
     return _joined(call, row, row.node_epoch + 1, server_id)
 
@@ -188,7 +186,7 @@ def client_joins(call: Call, request: tuple[str, str, str]) -> Joined:
         raise AccessDeniedException("The token was used, or is not one of this session.")
     if row.ended_at is not None:
         return _joined(call, row, row.client_epoch, row.node_server, ended=row.details)
-    call.db.run(CLIENT_JOINS, _joining(call, row, server_id, "client_left_at", row.node_left_at is None))
+    call.db.run(JOINS[End.CLIENT], _joining(call, row, server_id, "client_left_at", row.node_left_at is None))
     call.wake(key_of(row).topic)
     return _joined(call, row, row.client_epoch + 1, row.node_server if row.node_left_at is None else None)
 
