@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -13,70 +11,26 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import pytest
-from awscli.clidriver import create_clidriver  # type: ignore[import-untyped]  # awscli has no stubs
-from botocore.loaders import create_loader
 
 from fleetward.server import app
+from tests.aws_command import Aws, configured
 from tests.calls import SETTING, SHELL, Stage
 from tests.calls_access import start_access_request
 from tests.channel import Channel
-from tests.serving import REGION, ServerProcess
+from tests.serving import ServerProcess
 
 AWS = Path(sys.executable).with_name("aws")
-
-one_loader = cache(create_loader)
-"""Commands read the models that botocore installs; those of one process share what one of them has read."""
-
-
-class Aws:
-    """The `aws` command, run in this process for speed: the same program that the script starts."""
-
-    def __init__(self, stage: Stage, environment: Mapping[str, str]) -> None:
-        self.stage = stage
-        self.environment = environment
-
-    def __call__(self, command: str, **options: Any) -> Any:
-        """`aws("ssm list-nodes", max_results=5)`: options become `--max-results 5`; the output read."""
-        arguments = command.split()
-        for name, value in options.items():
-            arguments.append("--" + name.replace("_", "-"))
-            if value is not True:
-                arguments.append(value if isinstance(value, str) else json.dumps(value))
-        output, complaints = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(complaints):
-            code = create_clidriver().main(arguments)
-        assert code == 0, f"aws {' '.join(arguments)}: {complaints.getvalue()}"
-        return json.loads(output.getvalue()) if output.getvalue().strip() else None
 
 
 @pytest.fixture(scope="module")
 def aws(stage: Stage) -> Iterator[Aws]:
-    """Configured by the environment alone, as the README tells."""
-    server = stage.server
-    chosen = {
-        "AWS_ACCESS_KEY_ID": server.root.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": server.root.secret_access_key,
-        "AWS_ENDPOINT_URL": server.url,
-        "AWS_CA_BUNDLE": str(server.ca),
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_DEFAULT_OUTPUT": "json",
-        "AWS_PAGER": "",
-        "AWS_MAX_ATTEMPTS": "1",
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_CLI_HISTORY_FILE": os.devnull,
-    }
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in chosen.items():
-            patched.setenv(name, value)
-        patched.setattr(botocore.session, "create_loader", one_loader)
-        yield Aws(stage, {**os.environ, **chosen})
+    """Configured for the stage's server."""
+    with configured(stage.server) as environment:
+        yield Aws(stage, environment)
 
 
 def tags(aws: Aws) -> None:
