@@ -16,6 +16,7 @@ import pytest
 
 from fleetward.protocol.sigv4 import Credentials
 from tests.calls_access import ACCESS_CALLS
+from tests.calls_compliance import COMPLIANCE_CALLS
 from tests.calls_iam import IAM_CALLS, STS_CALLS, change_password
 from tests.calls_kms import KMS_CALLS
 from tests.calls_logs import LOGS_CALLS
@@ -327,6 +328,7 @@ CALLS: Mapping[str, ValidCall] = {
     "fleetward:ListCommandOutputs": ValidCall(_invocation),
     "fleetward:LocateCommandOutput": ValidCall(_output),
     **{name: ValidCall(make, by) for name, (make, by) in ACCESS_CALLS.items()},
+    **{name: ValidCall(make) for name, make in COMPLIANCE_CALLS.items()},
     **{name: ValidCall(make) for name, make in KMS_CALLS.items()},
     **{name: ValidCall(make) for name, make in LOGS_CALLS.items()},
 }

@@ -193,7 +193,10 @@ WITHOUT_RESOURCES: dict[str, str] = {
     "ssm:DescribeInstanceInformation": "AWS has no resource type",
     "ssm:DescribeInstanceProperties": "AWS has no resource type",
     "ssm:DescribeSessions": "AWS has no resource type",
+    "ssm:ListComplianceItems": "AWS has no resource type",
+    "ssm:ListComplianceSummaries": "AWS has no resource type",
     "ssm:ListDocuments": "AWS has no resource type",
+    "ssm:ListResourceComplianceSummaries": "AWS has no resource type",
     "sts:GetAccessKeyInfo": "AWS has no resource type",
 }
 
@@ -246,6 +249,7 @@ TESTED_BY: dict[str, str] = {
     "fleetward/server/schema.py": "tests/server/backends/test_store_sqlite.py",
     "fleetward/server/service.py": "tests/server/test_jobs.py",
     "fleetward/server/sign_ins/errors.py": "tests/server/edge/test_console.py",
+    "fleetward/server/ssm/compliance/table.py": "tests/server/ssm/compliance/test_putting.py",
     "fleetward/server/ssm/errors.py": "tests/test_project.py",
     "fleetward/server/ssm/nodes/filters.py": "tests/server/ssm/nodes/test_listing.py",
     "fleetward/server/ssm/nodes/table.py": "tests/server/ssm/nodes/test_registration.py",

@@ -79,6 +79,7 @@ from fleetward.server.settings import Settings, SettingsFault
 from fleetward.server.sign_ins import providers
 from fleetward.server.ssm import (
     activations,
+    compliance,
     documents,
     just_in_time_access,
     nodes,
@@ -109,6 +110,7 @@ CAPABILITIES = (
     service_settings,
     nodes,
     activations,
+    compliance,
     documents,
     run_command,
     just_in_time_access,

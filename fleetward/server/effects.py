@@ -7,8 +7,9 @@ exception: `Failed` says why.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,21 @@ class FetchUrl:
 
 
 @dataclass(frozen=True, slots=True)
+class Compute:
+    """Comes to what a pure function makes of `arguments`, or to the AwsError that it raises: too long for a writer."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """An effect that could not be had; `reason` is fit to be shown."""
 
     reason: str
 
 
-AskedEffect = HashPassword | VerifyPassword | FetchUrl
+AskedEffect = HashPassword | VerifyPassword | FetchUrl | Compute
 
 
 @dataclass(frozen=True, slots=True)

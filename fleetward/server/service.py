@@ -60,6 +60,8 @@ class Entry:
     grows: bool = False
     """Refused while the disk is nearly full."""
     audit: bool = False
+    audit_nodes: bool = True
+    """Where `audit` is set: whether nodes' calls are audited too; not those that change no trust."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Service:
         signature: str = "hmac",
         grows: bool = False,
         audit: bool | None = None,
+        audit_nodes: bool = True,
     ) -> Callable[[F], F]:
         """Register the function that answers a caller. Without `resources` the action has no resource type."""
 
@@ -118,6 +121,7 @@ class Service:
                 signature=signature,
                 grows=grows,
                 audit=(not reads and audience != "node") if audit is None else audit,
+                audit_nodes=audit_nodes,
             )
             return function
 
@@ -231,7 +235,7 @@ class Runner:
             self.react(call)
             if isinstance(output, (Wait, Outside)):
                 return [output]
-            if self.record is not None and entry.audit:
+            if self.record is not None and entry.audit and (entry.audit_nodes or context.caller.kind != "node"):
                 self.record(call, entry, request, output if isinstance(output, AwsError) else None)
             return [Finished(output, call.wakes)]
 

@@ -176,6 +176,26 @@ def just_in_time_access(aws: Aws) -> None:
     assert answer["Credentials"]["AccessKeyId"].startswith("ASIA")
 
 
+def compliance(aws: Aws) -> None:
+    node_id, kind = aws.stage.node.node_id, "Custom:FromAws"
+    item = {"Id": "a", "Title": "A", "Severity": "HIGH", "Status": "NON_COMPLIANT"}
+    of_type = [{"Key": "ComplianceType", "Values": [kind]}]
+    aws(
+        "ssm put-compliance-items",
+        resource_id=node_id,
+        resource_type="ManagedInstance",
+        compliance_type=kind,
+        execution_summary={"ExecutionTime": "2030-01-01T00:00:00Z"},
+        items=[item],
+    )
+    listed = aws("ssm list-compliance-items", resource_ids=[node_id], filters=of_type)["ComplianceItems"]
+    assert [{member: each[member] for member in item} for each in listed] == [item]
+    (counted,) = aws("ssm list-compliance-summaries", filters=of_type)["ComplianceSummaryItems"]
+    assert counted["NonCompliantSummary"]["SeveritySummary"]["HighCount"] == 1
+    (state,) = aws("ssm list-resource-compliance-summaries", filters=of_type)["ResourceComplianceSummaryItems"]
+    assert (state["ResourceId"], state["Status"], state["OverallSeverity"]) == (node_id, "NON_COMPLIANT", "HIGH")
+
+
 JOURNEYS: tuple[Callable[[Aws], None], ...] = (
     tags,
     nodes,
@@ -187,6 +207,7 @@ JOURNEYS: tuple[Callable[[Aws], None], ...] = (
     cancel,
     sessions,
     just_in_time_access,
+    compliance,
 )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fleetward.server.edge.fetch import Fetcher
 from fleetward.server.edge.passwords import Passwords
-from fleetward.server.effects import AskedEffect, FetchUrl, HashPassword, VerifyPassword
+from fleetward.server.effects import AskedEffect, Compute, FetchUrl, HashPassword, VerifyPassword
+from fleetward.server.errors import AwsError
 
 
 class Performer:
@@ -28,3 +31,13 @@ class Performer:
                 return ""
             case FetchUrl():
                 return await self._fetcher.fetch(effect.url, effect.most_bytes, effect.seconds)
+            case Compute(function, arguments):
+                return await asyncio.to_thread(computed, function, arguments)
+
+
+def computed(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    """What `Compute` comes to."""
+    try:
+        return function(*arguments)
+    except AwsError as fault:
+        return fault

@@ -6,6 +6,10 @@ from fleetward.server.errors import AwsError
 from fleetward.server.paging import InvalidNextToken as InvalidNextToken
 
 
+class ComplianceTypeCountLimitExceededException(AwsError):
+    """The node has as many custom compliance types as it may have."""
+
+
 class DocumentAlreadyExists(AwsError):
     """A document of this name exists already."""
 
@@ -118,6 +122,10 @@ class InvocationDoesNotExist(AwsError):
     """The command was not sent to this node, or not yet."""
 
 
+class ItemSizeLimitExceededException(AwsError):
+    """One of the items is larger than it may be."""
+
+
 class MachineFingerprintDoesNotMatch(AwsError):
     """The machine is not the one that registered, by its fingerprint."""
 
@@ -148,3 +156,7 @@ class TargetNotConnected(AwsError):
 
 class TooManyTagsError(AwsError):
     """A resource can have 50 tags at most."""
+
+
+class TotalSizeLimitExceededException(AwsError):
+    """What was sent is larger than it may be."""
