@@ -55,7 +55,10 @@ def run(arguments: Sequence[str]) -> Ran:
     """The command with these arguments, in the environment of `configured`."""
     output, complaints = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(complaints):
-        code = create_clidriver().main(list(arguments))
+        try:
+            code = create_clidriver().main(list(arguments))
+        except SystemExit as left:  # arguments that nobody knows
+            code = int(left.code or 0)
     return Ran(code, output.getvalue(), complaints.getvalue())
 
 

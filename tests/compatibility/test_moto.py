@@ -132,9 +132,14 @@ def run(service: str, folder: Path, server: ServerProcess) -> dict[str, dict[str
 
 def listed(service: str) -> dict[str, str]:
     """The tests named in a service's list, with their reasons."""
+    return named(HERE / "moto" / f"{service}.txt")
+
+
+def named(path: Path) -> dict[str, str]:
+    """What a list names, each with the reason above it."""
     reasons: dict[str, str] = {}
     reason = ""
-    for line in (HERE / "moto" / f"{service}.txt").read_text().splitlines():
+    for line in path.read_text().splitlines():
         if line.startswith("# "):
             reason = line[2:]
         elif line:

@@ -157,6 +157,8 @@ def test_a_shared_document_cannot_be_deleted(shared_world: Any) -> None:
         ({"AccountIdsToAdd": ["123456789012"]}, ValidationException),
         ({"AccountIdsToAdd": ["all"], "AccountIdsToRemove": ["ALL"]}, ValidationException),
         ({"AccountIdsToAdd": ["nobody"]}, ValidationException),
+        ({"AccountIdsToAdd": ["all", THIRD_ACCOUNT]}, DocumentPermissionLimit),
+        ({"AccountIdsToRemove": [THIRD_ACCOUNT, "All"]}, DocumentPermissionLimit),
         ({"AccountIdsToAdd": ["all"], "SharedDocumentVersion": "1"}, ValidationException),
         ({"AccountIdsToAdd": [THIRD_ACCOUNT], "PermissionType": "Own"}, ValidationException),
         ({"AccountIdsToAdd": [THIRD_ACCOUNT], "Name": "Nobodys"}, InvalidDocument),
@@ -172,7 +174,8 @@ def test_bad_sharing_is_refused_and_changes_nothing(shared_world: Any, members: 
 def test_the_number_of_recipients_is_bounded(shared_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     world = shared_world
     monkeypatch.setattr(sharing, "RECIPIENT_LIMIT", 2)
-    share(world, world.other_account, THIRD_ACCOUNT, "all")
+    share(world, world.other_account, THIRD_ACCOUNT)
+    share(world, "all")
     with pytest.raises(DocumentPermissionLimit):
         share(world, "444444444444")
     permission = world.call("DescribeDocumentPermission", {"Name": "Mine", "PermissionType": "Share"})

@@ -57,6 +57,9 @@ def modify_document_permission(call: Call, request: Mapping[str, Any]) -> dict[s
         raise ValidationException("Name at least one account in AccountIdsToAdd or AccountIdsToRemove.")
     if added & removed:
         raise ValidationException(f"{min(added & removed)} is both in AccountIdsToAdd and in AccountIdsToRemove.")
+    for changed in (added, removed):
+        if EVERYBODY in changed and len(changed) > 1:
+            raise DocumentPermissionLimit(f"Name either {EVERYBODY!r} or accounts, not both in one list.")
     if call.account in added:
         raise ValidationException(f"The document belongs to {call.account}: it need not be shared with it.")
     access.own(call, name, hold=True)

@@ -27,7 +27,7 @@ from fleetward.server.ssm.nodes.table import (
     require,
     seen,
 )
-from fleetward.server.ssm.nodes.targets import count, tag_sets
+from fleetward.server.ssm.nodes.targets import check_targets, count, tag_sets
 from fleetward.server.ssm.nodes.targets import select_nodes as select
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "approve_fingerprint",
     "arn",
     "check_role",
+    "check_targets",
     "count",
     "everywhere",
     "exists",

@@ -14,6 +14,7 @@ from fleetward.server.ssm.nodes.filters import Condition, on_tag
 from fleetward.server.ssm.nodes.table import HERE, RESOURCE_TYPE, SHOWN, WITH_PING, nodes, scope
 from fleetward.server.ssm.tags import TagSet
 
+INSTANCE_IDS = "instanceids"  # whose case does not count
 Target = Mapping[str, Any]
 """`{"Key": "InstanceIds" | "tag:<key>" | "tag-key", "Values": […]}`, as requests carry it."""
 
@@ -34,6 +35,11 @@ def select_nodes(call: Call, targets: Sequence[Target], after: str = "", limit: 
     return call.db.all(statement, **scope(call))
 
 
+def check_targets(targets: Sequence[Target]) -> None:
+    """Raises ValidationException for keys that cannot be targeted, and for those without values."""
+    _conditions(targets)
+
+
 def count(call: Call, targets: Sequence[Target]) -> int:
     """How many nodes the targets mean now."""
     number: int = call.db.value(select(func.count()).select_from(nodes).where(*_conditions(targets)), **scope(call))
@@ -52,11 +58,13 @@ def _ids(targets: Sequence[Target]) -> Select[Any]:
 def _conditions(targets: Sequence[Target]) -> list[Condition]:
     if not targets:
         return [false()]
-    return [*HERE, *(_condition(target["Key"], target["Values"]) for target in targets)]
+    return [*HERE, *(_condition(target.get("Key", ""), target.get("Values", ())) for target in targets)]
 
 
 def _condition(key: str, values: Sequence[str]) -> Condition:
-    if key == "InstanceIds":
+    if not values:
+        raise ValidationException(f"The target key {key!r} needs at least one value.")
+    if key.lower() == INSTANCE_IDS:
         return true() if "*" in values else nodes.c.node_id.in_(values)
     if key.startswith("resource-groups:"):
         raise ValidationException(f"Resource groups cannot be targeted here yet ({key}); target InstanceIds or tags.")

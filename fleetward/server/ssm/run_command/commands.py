@@ -31,6 +31,7 @@ from fleetward.server.ssm.errors import (
 )
 from fleetward.server.ssm.run_command import table
 
+NO_NOTIFICATION = {"NotificationArn": "", "NotificationEvents": [], "NotificationType": ""}
 DEFAULT_TIMEOUT = 3600
 TARGETS_LIMIT = 5
 COMMAND_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -226,7 +227,7 @@ def shape(row: Any) -> dict[str, Any]:
         "ErrorCount": ended.get("Failed", 0) + ended.get("ExecutionTimedOut", 0),
         "DeliveryTimedOutCount": ended.get("DeliveryTimedOut", 0),
         "ServiceRole": options.get("ServiceRoleArn", ""),
-        "NotificationConfig": options.get("NotificationConfig", {"NotificationArn": "", "NotificationEvents": []}),
+        "NotificationConfig": {**NO_NOTIFICATION, **options.get("NotificationConfig", {})},
         "CloudWatchOutputConfig": options.get(
             "CloudWatchOutputConfig", {"CloudWatchLogGroupName": "", "CloudWatchOutputEnabled": False}
         ),
@@ -244,6 +245,7 @@ def _targets(call: Call, request: Mapping[str, Any]) -> Targets:
         nodes.require(call, instance_ids)
     if len(expression) > TARGETS_LIMIT:
         raise ValidationException(f"Targets has more than {TARGETS_LIMIT} keys.")
+    nodes.check_targets(expression)
     return Targets(tuple(instance_ids), tuple(expression))
 
 

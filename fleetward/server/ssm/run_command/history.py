@@ -236,6 +236,7 @@ def _plugin(call: Call, name: str, step: Mapping[str, Any]) -> dict[str, Any]:
         "ResponseCode": step["code"],
         "Output": step["output"][:COMBINED_LIMIT],
         **_urls(call, step),
+        "OutputS3Region": call.region,
         "OutputS3BucketName": step["bucket"],
         "OutputS3KeyPrefix": step["prefix"],
     }

@@ -72,10 +72,20 @@ def test_a_star_means_every_node_and_no_target_means_none(fleet: Any) -> None:
     assert fleet.do(nodes.tag_sets, []) == []
 
 
-@pytest.mark.parametrize("key", ["resource-groups:Name", "tag:", "Platform", "instanceids"])
+@pytest.mark.parametrize("key", ["resource-groups:Name", "tag:", "Platform", ""])
 def test_keys_that_cannot_be_targeted_are_refused(fleet: Any, key: str) -> None:
-    with pytest.raises(ValidationException, match="target"):
-        fleet.do(nodes.select, [{"Key": key, "Values": ["x"]}])
+    for refused in ({"Key": key, "Values": ["x"]}, {"Values": ["x"]}, {"Key": "tag:a"}, {"Key": "tag:a", "Values": []}):
+        with pytest.raises(ValidationException, match="target"):
+            fleet.do(nodes.select, [refused])
+        with pytest.raises(ValidationException, match="target"):
+            nodes.check_targets([refused])
+
+
+def test_the_case_of_instance_ids_does_not_count(fleet: Any) -> None:
+    node_id = fleet.admit()
+    fleet.admit()
+    for key in ("instanceids", "InstanceIds"):
+        assert [row.node_id for row in fleet.do(nodes.select, [{"Key": key, "Values": [node_id]}])] == [node_id]
 
 
 def test_nodes_of_another_tenant_are_never_selected(world: Any, fleet: Any) -> None:

@@ -51,6 +51,8 @@ def test_node_is_sent_content_as_agents_want_it(desk: Any) -> None:
     [
         ({}, ValidationException),
         ({"InstanceIds": ["mi-00000000000000000"]}, InvalidInstanceId),
+        ({"Targets": [{"Key": "Platform", "Values": ["b"]}]}, ValidationException),
+        ({"Targets": [{"Key": "tag:a"}]}, ValidationException),
         ({"Targets": [{"Key": "tag:a", "Values": ["b"]}], "Parameters": {"nonsense": ["x"]}}, InvalidParameters),
         ({"Targets": [{"Key": "tag:a", "Values": ["b"]}], "DocumentName": "Nobody-HasThis"}, InvalidDocument),
         ({"Targets": [{"Key": "tag:a", "Values": ["b"]}], "OutputS3KeyPrefix": "p"}, InvalidOutputFolder),
