@@ -16,13 +16,14 @@ from fleetward.server.settings import NOWHERE, Settings
 from fleetward.server.ssm import ssm
 
 ROOT = Path(__file__).parents[1]
-SERVICES = ("ssm", "sts", "iam", "kms", "logs", "s3", "ec2messages", "ssmmessages", "fleetward")
+SERVICES = ("ssm", "sts", "iam", "kms", "logs", "resource-groups", "s3", "ec2messages", "ssmmessages", "fleetward")
 TITLES = {
     "ssm": "Systems Manager, node-facing operations included",
     "sts": "Security Token Service",
     "iam": "Identity and Access Management",
     "kms": "Key Management Service",
     "logs": "CloudWatch Logs",
+    "resource-groups": "Resource Groups",
     "s3": "S3",
     "ec2messages": "Message Delivery Service (nodes that poll)",
     "ssmmessages": "Message Gateway Service (nodes' channels)",

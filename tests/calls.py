@@ -20,6 +20,7 @@ from tests.calls_compliance import COMPLIANCE_CALLS
 from tests.calls_iam import IAM_CALLS, STS_CALLS, change_password
 from tests.calls_kms import KMS_CALLS
 from tests.calls_logs import LOGS_CALLS
+from tests.calls_resource_groups import RESOURCE_GROUPS_CALLS, send_rest
 from tests.calls_sessions import SESSION_CALLS, SessionStage
 from tests.serving import Answer, Node, ServerProcess, eventually, private_key, public_text
 from tests.signing_in import new_sign_in
@@ -331,6 +332,7 @@ CALLS: Mapping[str, ValidCall] = {
     **{name: ValidCall(make) for name, make in COMPLIANCE_CALLS.items()},
     **{name: ValidCall(make) for name, make in KMS_CALLS.items()},
     **{name: ValidCall(make) for name, make in LOGS_CALLS.items()},
+    **{name: ValidCall(make) for name, make in RESOURCE_GROUPS_CALLS.items()},
 }
 
 
@@ -342,6 +344,8 @@ def send(stage: Stage, name: str, request: Mapping[str, Any], *, node: Node | No
     if service in FORMS:
         fields = {"Action": operation, "Version": FORMS[service], **as_form(request)}
         return server.form(fields, by, service=service, **options)
+    if service == "resource-groups":
+        return send_rest(server, operation, request, by, **options)
     if service == "ssmmessages":
         kind, member = ("data", "SessionId") if "Data" in operation else ("control", "ChannelId")
         inside = {key: value for key, value in request.items() if key != member}

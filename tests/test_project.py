@@ -21,6 +21,7 @@ from fleetward.protocol.api.model import load_service
 from fleetward.server import app, errors
 from fleetward.server.kms import errors as kms_errors
 from fleetward.server.logs import errors as logs_errors
+from fleetward.server.resource_groups import errors as resource_groups_errors
 from fleetward.server.schema import metadata
 from fleetward.server.ssm import errors as ssm_errors
 from scripts import generate_docs
@@ -187,6 +188,9 @@ WITHOUT_RESOURCES: dict[str, str] = {
     "iam:ListVirtualMFADevices": "AWS has no resource type",
     "iam:SimulateCustomPolicy": "AWS has no resource type",
     "iam:UpdateAccountPasswordPolicy": "AWS has no resource type",
+    "resource-groups:CreateGroup": "AWS has no resource type",
+    "resource-groups:ListGroups": "AWS has no resource type",
+    "resource-groups:SearchResources": "AWS has no resource type",
     "ssm:CreateActivation": "AWS has no resource type; the role is checked as iam:PassRole",
     "ssm:DeleteActivation": "AWS has no resource type",
     "ssm:DescribeActivations": "AWS has no resource type",
@@ -658,7 +662,12 @@ def test_every_test_file_is_of_a_module() -> None:
 
 def test_errors_are_named_like_the_models() -> None:
     shared = {name for name, value in vars(errors).items() if _is_error(value)}
-    for service, module in (("ssm", ssm_errors), ("kms", kms_errors), ("logs", logs_errors)):
+    for service, module in (
+        ("ssm", ssm_errors),
+        ("kms", kms_errors),
+        ("logs", logs_errors),
+        ("resource-groups", resource_groups_errors),
+    ):
         known = set(load_service(service).errors) | shared
         own = {name for name, value in vars(module).items() if _is_error(value) and value is not errors.AwsError}
         assert own - known == set(), service

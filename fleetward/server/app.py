@@ -39,6 +39,7 @@ from fleetward.server import (
     own,
     presence,
     regions,
+    resource_groups,
     ssmmessages,
     sts,
 )
@@ -98,6 +99,7 @@ SERVICES: Sequence[Service] = (
     sts.sts,
     kms.kms,
     logs.logs,
+    resource_groups.resource_groups,
     ssmmessages.ssmmessages,
     ec2messages.ec2messages,
     s3,

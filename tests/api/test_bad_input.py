@@ -56,7 +56,9 @@ def fault_of(name: str) -> str:
     return (
         "ValidationError"
         if is_form(name)
-        else {"logs": "InvalidParameterException"}.get(service, "ValidationException")
+        else {"logs": "InvalidParameterException", "resource-groups": "BadRequestException"}.get(
+            service, "ValidationException"
+        )
     )
 
 
@@ -171,6 +173,8 @@ def test_broken_constraints_are_refused_in_aws_words(stage: Stage, name: str) ->
         in_path = ("ChannelId", "without ChannelId", "SessionId", "without SessionId", "null")
         if name.startswith("ssmmessages:") and label.startswith(in_path):
             continue  # a path is text: see the tests of paths
+        if name.startswith("resource-groups:") and label.startswith(("Arn", "without Arn", "null Arn")):
+            continue  # likewise
         if is_form(name) and "too few" in label:
             continue  # a form cannot say that a list is empty
         bad = without_nulls(bad) if is_form(name) else bad
@@ -236,6 +240,8 @@ def test_wrong_signatures_are_refused(stage: Stage, name: str) -> None:
         if is_form(name) and label == "tampered body":
             service, _, operation = name.partition(":")
             options["sent_body"] = f"Action={operation}&Version={FORMS[service]}&Tampered=1".encode()
+        if name.startswith("resource-groups:") and label == "unsigned":
+            continue  # without a signature such a path is that of an object
         answer = send(stage, name, request, **options)
         check_refused(answer, f"{name} {label}")
         assert answer.code == code, f"{name} {label}: {answer.body!r}"

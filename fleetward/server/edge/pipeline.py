@@ -559,16 +559,23 @@ def _service_of(exchange: Exchange) -> str:
         return name
     if exchange.path.startswith(("/v1/control-channel/", "/v1/data-channel/")):
         return "ssmmessages"
+    if _signed_for(exchange) == "resource-groups":
+        return "resource-groups"
     if exchange.method == "POST" and exchange.path == "/":
         kind = exchange.headers.get("content-type", "")
         if kind.startswith("application/x-www-form-urlencoded"):
-            scope = exchange.headers.get("authorization", "").partition("Credential=")[2].partition(",")[0].split("/")
-            return "iam" if len(scope) > 3 and scope[3] == "iam" else "sts"
+            return "iam" if _signed_for(exchange) == "iam" else "sts"
     if exchange.method == "GET" and exchange.path == "/" and "Action=" in exchange.query:
         return "sts"  # presigned: whoever is shown such a URL may ask us who signed it
     raise errors.UnknownOperationException(
         "The request names no operation: it needs an X-Amz-Target header, a query form or a known path."
     )
+
+
+def _signed_for(exchange: Exchange) -> str:
+    """The service in the scope of the signature; empty where there is none to be read."""
+    scope = exchange.headers.get("authorization", "").partition("Credential=")[2].partition(",")[0].split("/")
+    return scope[3] if len(scope) > 3 else ""
 
 
 def _rest_operation(model: ServiceModel, exchange: Exchange) -> str:

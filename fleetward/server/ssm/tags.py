@@ -12,7 +12,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Column, Index, Integer, Select, String, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    Index,
+    Integer,
+    Row,
+    Select,
+    String,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy import exists as any_of
 from sqlalchemy.dialects.postgresql import insert as insert_or_keep
 
 from fleetward.server.call import ANY, Call, Resource
@@ -115,6 +132,29 @@ def taggable(resource_type: str, *, exists: Callable[[Call, str], bool], arn: Ca
     _taggable[resource_type] = Taggable(exists, arn)
 
 
+def exists(call: Call, resource_type: str, resource_id: str) -> bool:
+    """Whether there is such a resource; the type need not be one that can be tagged here."""
+    kind = _taggable.get(resource_type)
+    return kind is not None and kind.exists(call, resource_id)
+
+
+def arn_of(call: Call, resource_type: str, resource_id: str) -> str:
+    """The ARN of a resource of a type that can be tagged here."""
+    return _taggable[resource_type].arn(call, resource_id)
+
+
+def locate(call: Call, arn: str) -> tuple[str, str] | None:
+    """The type and id of the resource with this ARN, of those that can be tagged here; None when there is none."""
+    for resource_type, kind in _taggable.items():
+        prefix = kind.arn(call, "x").removesuffix("x")
+        if arn.startswith(prefix):
+            end = arn.removeprefix(prefix)
+            for resource_id in (end, f"/{end}"):  # a parameter's ARN lacks its name's first slash
+                if kind.arn(call, resource_id) == arn and kind.exists(call, resource_id):
+                    return resource_type, resource_id
+    return None
+
+
 def mapping(listed: Iterable[Mapping[str, str]]) -> dict[str, str]:
     """Tags `[{"Key", "Value"}]` of a request as a dict; a key given twice keeps its last value (Ours).
 
@@ -186,6 +226,33 @@ def having(resource_type: str, key: str, values: Sequence[str] | None = None) ->
         *in_tenant(tags), tags.c.resource_type == resource_type, tags.c.key == key
     )
     return matching if values is None else matching.where(tags.c.value.in_(values))
+
+
+def tagged_with(
+    call: Call,
+    resource_types: Sequence[str],
+    filters: Sequence[tuple[str, Sequence[str]]],
+    after: Sequence[str] | None,
+    limit: int,
+) -> Sequence[Row[Any]]:
+    """The next resources (type, id) of types that can be tagged here, with every key and one of its values, if any.
+
+    In order of type and id, at most `limit` of those behind `after`.
+    """
+    kinds = [each for each in resource_types if each in _taggable]
+    key = (carriers.c.resource_type, carriers.c.resource_id)
+    conditions = [*in_tenant(carriers), carriers.c.resource_type.in_(kinds)]
+    for tag_key, values in filters:
+        tag = tags.alias()
+        fits = (tag.c.resource_type == key[0], tag.c.resource_id == key[1], tag.c.key == tag_key)
+        found = select(tag.c.key).where(
+            tag.c.account_id == bindparam("account"), tag.c.region == bindparam("in_region")
+        )
+        found = found.where(*fits)
+        conditions.append(any_of(found.where(tag.c.value.in_(values)) if values else found))
+    if after is not None:
+        conditions.append(tuple_(*key) > tuple_(*map(literal, after)))
+    return call.db.all(select(*key).where(*conditions).order_by(*key).limit(limit), **call.here)
 
 
 def distinct_sets(call: Call, resource_type: str, resource_ids: Select[Any]) -> list[TagSet]:

@@ -28,6 +28,7 @@ from fleetward.server.ssm.nodes.table import (
     seen,
 )
 from fleetward.server.ssm.nodes.targets import check_targets, count, tag_sets
+from fleetward.server.ssm.nodes.targets import fault as targets_fault
 from fleetward.server.ssm.nodes.targets import select_nodes as select
 
 __all__ = [
@@ -61,4 +62,5 @@ __all__ = [
     "signing_keys",
     "statuses",
     "tag_sets",
+    "targets_fault",
 ]

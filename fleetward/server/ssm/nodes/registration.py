@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from sqlalchemy import Row, bindparam, delete, func, insert, literal, select, update
 
-from fleetward.server import mailbox, presence
+from fleetward.server import mailbox, presence, resource_groups
 from fleetward.server.call import Call, Resource
 from fleetward.server.errors import AccessDeniedException, AwsError, ValidationException
 from fleetward.server.iam import context as keys_of
@@ -279,6 +279,7 @@ def deregister_managed_instance(call: Call, request: Mapping[str, Any]) -> dict[
     call.db.run(REMOVE_PING, scope(call, node=node_id))
     principals.revoke(call, arn(call, node_id))
     tags.drop(call, RESOURCE_TYPE, node_id)
+    resource_groups.forget(call, RESOURCE_TYPE, node_id)
     mailbox.clear(call, node_id)
     presence.forget(call, node_id)
     call.wake_node(node_id)

@@ -245,7 +245,7 @@ def _targets(call: Call, request: Mapping[str, Any]) -> Targets:
         nodes.require(call, instance_ids)
     if len(expression) > TARGETS_LIMIT:
         raise ValidationException(f"Targets has more than {TARGETS_LIMIT} keys.")
-    nodes.check_targets(expression)
+    nodes.check_targets(call, expression)
     return Targets(tuple(instance_ids), tuple(expression))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fleetward.server import resource_groups
 from fleetward.server.errors import ValidationException
 from fleetward.server.ssm import nodes
 from fleetward.server.ssm.errors import InvalidInstanceId
+
+pytest_plugins = ("tests.services",)
 
 CONTENTS = [{}, {"env": "prod"}, {"env": "test"}, {"env": "prod", "team": "a"}, {"env": "prod"}, {"team": "b"}, {}]
 KEYS = ["InstanceIds", "tag:env", "tag:team", "tag:none", "tag-key"]
@@ -72,13 +76,81 @@ def test_a_star_means_every_node_and_no_target_means_none(fleet: Any) -> None:
     assert fleet.do(nodes.tag_sets, []) == []
 
 
-@pytest.mark.parametrize("key", ["resource-groups:Name", "tag:", "Platform", ""])
+def grouped(world: Any, name: str, *node_ids: str, **tags: list[str]) -> None:
+    """A group of these nodes, or of what has these tags."""
+    world.services["resource-groups"] = resource_groups.resource_groups
+    request: dict[str, Any] = {"Name": name}
+    if tags:
+        filters = [{"Key": key, "Values": values} for key, values in tags.items()]
+        content = {"ResourceTypeFilters": ["AWS::SSM::ManagedInstance"], "TagFilters": filters}
+        request["ResourceQuery"] = {"Type": "TAG_FILTERS_1_0", "Query": json.dumps(content)}
+    world.call("resource-groups:CreateGroup", request)
+    if node_ids:
+        arns = [f"arn:aws:ssm:us-east-1:{world.account}:managed-instance/{node_id}" for node_id in node_ids]
+        world.call("resource-groups:GroupResources", {"Group": name, "ResourceArns": arns})
+
+
+def group(*names: str) -> dict[str, Any]:
+    return {"Key": "resource-groups:Name", "Values": list(names)}
+
+
+def types(*names: str) -> dict[str, Any]:
+    return {"Key": "resource-groups:ResourceTypeFilters", "Values": list(names)}
+
+
+@pytest.mark.parametrize("world", ["sqlite", "postgresql"], indirect=True)
+def test_a_group_means_its_nodes_as_they_are_now(world: Any, fleet: Any) -> None:
+    prod, test, other = (fleet.admit(tags={"env": env, "team": "a"}) for env in ("prod", "test", "none"))
+    grouped(world, "listed", prod, other)
+    grouped(world, "asked", env=["prod", "test"], team=[])
+
+    def found(*targets: Any) -> list[str]:
+        sets = fleet.do(nodes.tag_sets, targets)
+        ids = [row.node_id for row in fleet.do(nodes.select, targets)]
+        assert len(ids) == fleet.do(nodes.count, targets) == sum(each.count for each in sets)
+        return ids
+
+    assert found(group("listed")) == sorted((prod, other))
+    assert found(group("asked")) == sorted((prod, test))
+    assert found(group("asked"), group("listed")) == [prod]
+    assert found(group("asked"), {"Key": "tag:env", "Values": ["test"]}) == [test]
+    assert found(group("asked"), types("AWS::SSM::ManagedInstance")) == sorted((prod, test))
+    assert found(group("asked"), types("AWS::EC2::Instance")) == []
+    assert found(group("nobody")) == []
+    world.call("resource-groups:DeleteGroup", {"Group": "asked"})
+    assert found(group("asked")) == []
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        ([group("good")], ""),
+        ([group("listed"), types("AWS::SSM::ManagedInstance")], ""),
+        ([group("good", "listed")], "one group"),
+        ([group("good"), group("listed")], "one group"),
+        ([group("nobody")], "no resource group"),
+        ([types("AWS::SSM::ManagedInstance")], "about a group"),
+        ([group("keys")], "more than 5"),
+        ([group("values")], "more than 5"),
+        ([{"Key": "InstanceIds", "Values": ["*"]}], ""),
+    ],
+)
+def test_what_is_wrong_with_groups_as_targets_is_said(world: Any, fleet: Any, targets: Any, said: str) -> None:
+    grouped(world, "good", env=["a"])
+    grouped(world, "listed")
+    grouped(world, "keys", **{f"key{number}": [] for number in range(6)})
+    grouped(world, "values", env=[str(number) for number in range(6)])
+    fault = fleet.do(nodes.targets_fault, targets)
+    assert (said in fault) if said else not fault
+
+
+@pytest.mark.parametrize("key", ["tag:", "Platform", ""])
 def test_keys_that_cannot_be_targeted_are_refused(fleet: Any, key: str) -> None:
     for refused in ({"Key": key, "Values": ["x"]}, {"Values": ["x"]}, {"Key": "tag:a"}, {"Key": "tag:a", "Values": []}):
         with pytest.raises(ValidationException, match="target"):
             fleet.do(nodes.select, [refused])
         with pytest.raises(ValidationException, match="target"):
-            nodes.check_targets([refused])
+            fleet.do(nodes.check_targets, [refused])
 
 
 def test_the_case_of_instance_ids_does_not_count(fleet: Any) -> None:

@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from fleetward.protocol.control_channel import job_id
-from fleetward.server import mailbox
-from fleetward.server.errors import ValidationException
+from fleetward.server import mailbox, resource_groups
+from fleetward.server.errors import AccessDeniedException, ValidationException
 from fleetward.server.ssm.errors import (
     DuplicateInstanceId,
     InvalidCommandId,
@@ -77,6 +77,29 @@ def test_tags_choose_the_nodes(desk: Any) -> None:
     command_id = desk.send(Targets=[{"Key": "tag:Role", "Values": ["web"]}])
     found = desk.world.call("ListCommandInvocations", {"CommandId": command_id})["CommandInvocations"]
     assert sorted(each["InstanceId"] for each in found) == chosen
+
+
+def test_a_group_chooses_the_nodes_and_policies_decide_on_each(desk: Any) -> None:
+    world = desk.world
+    world.services["resource-groups"] = resource_groups.resource_groups
+    mine, other = desk.nodes(1, tags={"Role": "web"})[0], desk.nodes(1)[0]
+    targets = [{"Key": "resource-groups:Name", "Values": ["chosen"]}]
+    with pytest.raises(ValidationException, match="no resource group"):
+        world.call("SendCommand", {**SCRIPT, "Targets": targets})
+    world.call("resource-groups:CreateGroup", {"Name": "chosen"})
+    prefix = f"arn:aws:ssm:us-east-1:{world.account}:managed-instance/"
+    of_group = {"Group": "chosen", "ResourceArns": [prefix + mine]}
+    world.call("resource-groups:GroupResources", of_group)
+    found = world.call("ListCommandInvocations", {"CommandId": desk.send(Targets=targets)})["CommandInvocations"]
+    assert [each["InstanceId"] for each in found] == [mine]
+
+    document = {"Effect": "Allow", "Action": "ssm:SendCommand", "Resource": "arn:aws:ssm:*::document/*"}
+    condition = {"StringEquals": {"ssm:resourceTag/Role": "web"}}
+    role = world.as_role(document, {**document, "Resource": prefix + "*", "Condition": condition})
+    world.call("SendCommand", {**SCRIPT, "Targets": targets}, role)
+    world.call("resource-groups:GroupResources", {**of_group, "ResourceArns": [prefix + other]})
+    with pytest.raises(AccessDeniedException):
+        world.call("SendCommand", {**SCRIPT, "Targets": targets}, role)
 
 
 def test_tags_that_nobody_has_end_as_success_without_targets(desk: Any) -> None:
