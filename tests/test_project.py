@@ -213,6 +213,7 @@ TESTED_BY: dict[str, str] = {
     "fleetward/agent/platforms/__init__.py": "tests/agent/platforms/test_linux.py",
     "fleetward/agent/platforms/macos.py": "docs/untested-agent-macos.sh",
     "fleetward/agent/platforms/posix.py": "tests/agent/platforms/test_linux.py",
+    "fleetward/agent/platforms/registry.py": "tests/agent/inventory/test_windows_registry.py",
     "fleetward/agent/platforms/windows.py": "docs/untested-agent-windows.ps1",
     "fleetward/agent/platforms/account.py": "tests/agent/platforms/test_posix_accounts.py",
     "fleetward/agent/platforms/posix_terminal.py": "tests/agent/sessions/test_shell.py",

@@ -107,6 +107,13 @@ class Client:
         """An operation of Systems Manager; ServiceFault when refused, HttpFault without an answer."""
         return await self._json("ssm", f"AmazonSSM.{operation}", members, 30, attempts)
 
+    async def ssm_file(self, operation: str, file: Path) -> dict[str, Any]:
+        """An operation of Systems Manager whose members are the JSON in a file, which is never in memory whole."""
+        digest, length = await _measured(file)
+        headers = {"Content-Type": JSON_TYPE, "X-Amz-Target": f"AmazonSSM.{operation}"}
+        seconds = 60 + length / 250_000
+        return read_object(await self._send("ssm", "POST", "/", headers, file, payload_hash=digest, seconds=seconds))
+
     async def logs(self, operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
         """An operation of CloudWatch Logs, which the node's role must allow."""
         return await self._json("logs", f"Logs_20140328.{operation}", members, 30, ATTEMPTS)
@@ -199,15 +206,10 @@ class Client:
         return unescaped(token[1])
 
     async def _put(self, service: str, path: str, headers: Mapping[str, str], file: Path) -> None:
-        hashed, length = hashlib.sha256(), 0
-        with file.open("rb") as opened:
-            while piece := opened.read(256 * 1024):
-                hashed.update(piece)
-                length += len(piece)
-                await asyncio.sleep(0)
-        sent = dict(headers) if service == "s3" else {**headers, "X-Amz-Content-Sha256": hashed.hexdigest()}
+        digest, length = await _measured(file)
+        sent = dict(headers) if service == "s3" else {**headers, "X-Amz-Content-Sha256": digest}
         seconds = 60 + length / 250_000
-        await self._send(service, "PUT", path, sent, file, payload_hash=hashed.hexdigest(), seconds=seconds)
+        await self._send(service, "PUT", path, sent, file, payload_hash=digest, seconds=seconds)
 
     async def _json(
         self, service: str, target: str, members: Mapping[str, Any], seconds: float, attempts: int
@@ -286,6 +288,17 @@ class Client:
             service=service,
             now=self.endpoint.now(),
         )
+
+
+async def _measured(file: Path) -> tuple[str, int]:
+    """SHA-256 and length of a file."""
+    hashed, length = hashlib.sha256(), 0
+    with file.open("rb") as opened:
+        while piece := opened.read(256 * 1024):
+            hashed.update(piece)
+            length += len(piece)
+            await asyncio.sleep(0)
+    return hashed.hexdigest(), length
 
 
 def read_object(answer: Answer) -> dict[str, Any]:

@@ -51,6 +51,21 @@ class StateFolder:
         return self.root / "transcripts"
 
     @property
+    def inventory(self) -> Path:
+        """What this node last said of itself, and the types that its owner adds."""
+        return self.root / "inventory"
+
+    @property
+    def custom_inventory(self) -> Path:
+        """Inventory types of the owner's own, one JSON file for each."""
+        return self.inventory / "custom"
+
+    @property
+    def inventory_hashes(self) -> Path:
+        """By type, the hash of what the control plane took last."""
+        return self.inventory / "hashes.json"
+
+    @property
     def lock(self) -> Path:
         """Held by the agent that runs on this folder."""
         return self.root / "agent.lock"
@@ -59,7 +74,8 @@ class StateFolder:
         """Remove what join and agent made, and the folder itself if nothing else is in it."""
         import shutil  # costs memory, and the resident process never does this
 
-        for folder in (self.vault, self.journal, self.orchestration, self.sessions, self.transcripts):
+        own = (self.vault, self.journal, self.orchestration, self.sessions, self.transcripts, self.inventory)
+        for folder in own:
             if folder.is_dir():
                 shutil.rmtree(folder)
         for path in (self.ca, self.credentials, self.lock):

@@ -29,6 +29,8 @@ class StepRun:
     stop: Stop
     environment: Mapping[str, str] = field(default_factory=dict)
     depth: int = 0
+    association_id: str = ""
+    """Empty when a command runs the step, not an association."""
 
     def fail(self, reason: str, exit_code: int = 1) -> StepOutcome:
         """The step failed for this reason."""
@@ -52,6 +54,7 @@ async def run_step(
     environment: Mapping[str, str],
     *,
     depth: int = 0,
+    association_id: str = "",
 ) -> StepOutcome:
     """Run all parts of a step, one after another until one does not succeed, and say how it went."""
     outcomes: list[StepOutcome] = []
@@ -61,7 +64,7 @@ async def run_step(
             break
         own = folder / str(number) if len(step.parts) > 1 else folder
         own.mkdir(mode=0o700, parents=True, exist_ok=True)
-        run = StepRun(node, command_id, step, inputs, own, downloads, output, stop, environment, depth)
+        run = StepRun(node, command_id, step, inputs, own, downloads, output, stop, environment, depth, association_id)
         try:
             outcome = await plugins.plugin_for(step.action)(run)
         except OSError as error:

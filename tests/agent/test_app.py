@@ -179,6 +179,7 @@ def test_the_resident_process_loads_only_what_is_listed(agent: AgentProcess) -> 
     assert {name for name in foreign if find_spec(name)} <= allowed  # what cannot be found was only looked for
     within = {name for name in IMPORTED.findall(agent.log.read_text()) if name.startswith("fleetward.")}
     assert not {name for name in within if name.startswith(("fleetward.server", "fleetward.cli", "fleetward.client"))}
+    assert not {name for name in within if name.startswith("fleetward.agent.inventory")}
 
 
 def test_an_address_of_this_machine_is_found() -> None:

@@ -15,6 +15,7 @@ ACTIONS: Mapping[str, str] = {
     "aws:runDocument": "run_document",
     "aws:runPowerShellScript": "run_powershell_script",
     "aws:runShellScript": "run_shell_script",
+    "aws:softwareInventory": "software_inventory",
 }
 
 

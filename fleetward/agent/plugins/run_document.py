@@ -88,6 +88,7 @@ async def _run_one(run: StepRun, step: PlannedStep, variables: Mapping[str, str]
         run.stop,
         variables,
         depth=run.depth + 1,
+        association_id=run.association_id,
     )
 
 
