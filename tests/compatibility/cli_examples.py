@@ -62,14 +62,13 @@ def examples(service: str) -> Iterator[Example]:
         commands = [number for number, block in enumerate(blocks) if block.startswith("aws ")]
         for number, at in enumerate(commands, 1):
             following = commands[number] if number < len(commands) else len(blocks)
-            outputs = [read for block in blocks[at + 1 : following] if (read := printed(block)) is not NOTHING]
-            yield Example(service, f"{page.stem}/{number}", _arguments(blocks[at]), outputs[-1] if outputs else NOTHING)
+            shown = [block for block in blocks[at + 1 : following] if block.startswith(("{", "["))]
+            output = printed(shown[-1]) if shown else NOTHING
+            yield Example(service, f"{page.stem}/{number}", _arguments(blocks[at]), output)
 
 
 def printed(block: str) -> Any:
     """What an example prints, mended and read; NOTHING where it is no JSON."""
-    if not block.startswith(("{", "[")):
-        return NOTHING
     mended = re.sub(r'(: "[^"\n]*),$', r'\1",', block, flags=re.M)
     mended = re.sub(r"^\s*(<?\.\.\.+.*|--truncated--)$", "", mended, flags=re.M)
     mended = re.sub(r'(["\]}\d]|true|false)(\s*\n\s*["{])', r"\1,\2", mended)

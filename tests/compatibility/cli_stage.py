@@ -207,15 +207,40 @@ def _lost(node_id: str) -> Callable[[Scene], None]:
     return lambda scene: scene.known(node_id) and None
 
 
+QUERY = {
+    "Type": "TAG_FILTERS_1_0",
+    "Query": json.dumps(
+        {"ResourceTypeFilters": ["AWS::EC2::Instance"], "TagFilters": [{"Key": "Name", "Values": ["a"]}]}
+    ),
+}
+
+
+def _group(scene: Scene) -> None:
+    scene.server.client("resource-groups").create_group(
+        Name="tbq-WebServer", Description="WebServers", ResourceQuery=QUERY, Tags={"QueryType": "tags"}
+    )
+
+
+def _stack_query(scene: Scene) -> None:
+    scene.file("query.json", {"Type": "CLOUDFORMATION_STACK_1_0", "Query": "{}"})
+
+
+def _query(scene: Scene) -> None:
+    scene.file("query.json", QUERY)
+
+
 PRESUMED: Mapping[str, Callable[[Scene], Any]] = {
     "add-tags-to-resource/3": lambda scene: scene.own_document("My-Document"),
     "cancel-command": lambda scene: scene.sent("662add3d-5831-4a10-b64a-f2ff3EXAMPLE"),
     "create-activation": _role("HybridWebServersRole"),
     "create-document": lambda scene: scene.file("exampleDocument.yml", RUNBOOK),
+    "create-group/1": _query,
+    "create-group/2": _stack_query,
     "delete-activation": lambda scene: scene.words.update(
         {"aa673477-d926-42c1-8757-1358cEXAMPLE": scene.server.activation()[0]}
     ),
     "delete-document": lambda scene: scene.own_document("Example"),
+    "delete-group": _group,
     "describe-activations": _activations,
     "describe-document": _with_parameters,
     "describe-document-permission": _shared,
@@ -224,6 +249,9 @@ PRESUMED: Mapping[str, Callable[[Scene], Any]] = {
     "describe-sessions/2": _ended_session,
     "get-command-invocation": lambda scene: scene.ran("ef7fdfd8-9b57-4151-a15c-db9a12345678"),
     "get-connection-status": lambda scene: scene.connected_node(),
+    "get-group": _group,
+    "get-group-query": _group,
+    "get-tags": _group,
     "list-command-invocations": lambda scene: scene.ran("ef7fdfd8-9b57-4151-a15c-db9a12345678"),
     "list-commands/1": lambda scene: scene.sent("0831e1a8-a1ac-4257-a1fd-c831bEXAMPLE"),
     "list-commands/3": _listed_commands,
@@ -233,17 +261,25 @@ PRESUMED: Mapping[str, Callable[[Scene], Any]] = {
     "list-document-metadata-history": _reviewed,
     "list-document-versions": lambda scene: scene.own_document("Example", 2),
     "list-documents/1": lambda scene: scene.own_document("Example", Tags=[{"Key": "DocUse", "Value": "Testing"}]),
+    "list-group-resources": _group,
+    "list-groups": _group,
+    "list-resource-groups": _group,
     "modify-document-permission": lambda scene: scene.own_document("Example"),
     "resume-session": lambda scene: scene.opened("Mary-Major-07a16060613c408b5"),
+    "search-resources": _query,
     "send-command/3": lambda scene: scene.tagged(ENV="Dev"),
     "send-command/6": lambda scene: scene.tagged(Env="Dev", Role="WebServers"),
     "send-command/7": lambda scene: scene.tagged(Env="Test"),
     "send-command/8": lambda scene: scene.own_document("ExampleDocument"),
     "start-session/1": lambda scene: scene.connected_node(),
+    "tag": _group,
     "terminate-session": lambda scene: scene.opened("Shirley-Rodriguez-07a16060613c408b5"),
+    "untag": _group,
     "update-document": _new_version,
     "update-document-default-version": lambda scene: scene.own_document("Example", 2),
     "update-document-metadata": _for_review,
+    "update-group": _group,
+    "update-group-query": _group,
     "update-managed-instance-role": _role("ExampleRole"),
 }
 """What to make, by example or by page."""

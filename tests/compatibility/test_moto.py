@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 VERSION = "5.2.5"
 SHA256 = "391857257d5dac144334013c2c10e599def5f0562f553e979160140bd7bd9cf6"
-SERVICES = ("kms", "logs", "sts", "iam", "s3")
+SERVICES = ("kms", "logs", "sts", "iam", "s3", "ssm", "resourcegroups")
 TIME_LIMIT = 400
 HERE = Path(__file__).parent
 NEEDED = re.compile(

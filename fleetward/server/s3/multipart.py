@@ -373,11 +373,22 @@ def end(call: Call, upload: Row[Any]) -> None:
     content.leave(call, upload.account_id, upload.region, upload.upload_id, content.ALL_PARTS)
 
 
+def _marker(request: Request) -> int:
+    """The number of the part after which a list begins."""
+    marker = int(request.get("PartNumberMarker", 0))
+    if marker < 0:
+        raise InvalidArgument(
+            "Argument part-number-marker must be an integer between 0 and 2147483647",
+            ArgumentName="part-number-marker", ArgumentValue=str(marker),
+        )  # fmt: skip
+    return marker
+
+
 @operation("ListParts", "s3:ListMultipartUploadParts", reads=True)
 def list_parts(call: Call, bucket: Bucket, request: Request) -> dict[str, Any]:
     """The parts that are there, by number."""
     upload = find(call, bucket, request)
-    limit, marker = limit_of(request, "MaxParts"), int(request.get("PartNumberMarker", 0))
+    limit, marker = limit_of(request, "MaxParts"), _marker(request)
     rows = call.db.all(LIST_PARTS, **_this(bucket, upload.upload_id), after=marker, most=limit + 1)
     page = rows[:limit]
     result: dict[str, Any] = {

@@ -83,6 +83,12 @@ def test_the_last_of_equal_numbers_counts(s3: Any, bucket: str) -> None:
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"new"
 
 
+def test_parts_are_listed_from_a_number_that_can_be(s3: Any, bucket: str) -> None:
+    upload = begin(s3, bucket)
+    for member in ("PartNumberMarker", "MaxParts"):
+        refused("InvalidArgument", s3.list_parts, 400, Bucket=bucket, Key="k", UploadId=upload, **{member: -1})
+
+
 def test_an_aborted_upload_is_gone(s3: Any, bucket: str) -> None:
     upload = begin(s3, bucket)
     one = part(s3, bucket, upload, 1, b"x")
