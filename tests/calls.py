@@ -18,6 +18,7 @@ from fleetward.protocol.sigv4 import Credentials
 from tests.calls_access import ACCESS_CALLS
 from tests.calls_compliance import COMPLIANCE_CALLS
 from tests.calls_iam import IAM_CALLS, STS_CALLS, change_password
+from tests.calls_inventory import INVENTORY_CALLS
 from tests.calls_kms import KMS_CALLS
 from tests.calls_logs import LOGS_CALLS
 from tests.calls_resource_groups import RESOURCE_GROUPS_CALLS, send_rest
@@ -330,6 +331,7 @@ CALLS: Mapping[str, ValidCall] = {
     "fleetward:LocateCommandOutput": ValidCall(_output),
     **{name: ValidCall(make, by) for name, (make, by) in ACCESS_CALLS.items()},
     **{name: ValidCall(make) for name, make in COMPLIANCE_CALLS.items()},
+    **{name: ValidCall(make) for name, make in INVENTORY_CALLS.items()},
     **{name: ValidCall(make) for name, make in KMS_CALLS.items()},
     **{name: ValidCall(make) for name, make in LOGS_CALLS.items()},
     **{name: ValidCall(make) for name, make in RESOURCE_GROUPS_CALLS.items()},

@@ -87,6 +87,9 @@ NUDGE = (
     )
     .values(due_at=bindparam("now"))
 )
+UNFINISHED = select(jobs.c.job_id).where(
+    *in_tenant(jobs), jobs.c.kind == bindparam("of_kind"), jobs.c.key == bindparam("of_key"), jobs.c.due_at.is_not(None)
+)
 FREE_ALL = update(jobs).where(jobs.c.lease_until.is_not(None)).values(lease_owner=None, lease_until=None)
 NEXT_DUE = select(jobs.c.due_at).where(jobs.c.due_at.is_not(None)).order_by(jobs.c.due_at).limit(1)
 FORGET = delete(jobs).where(jobs.c.due_at.is_(None), jobs.c.changed_at < bindparam("before"))
@@ -195,6 +198,14 @@ def nudge(call: Call, kind: str, key: str) -> None:
     changed = call.db.run(NUDGE, {**call.here, "of_kind": kind, "of_key": key, "now": call.now})
     if changed:
         call.wake(TOPIC)
+
+
+def keep(call: Call, kind: str, key: str) -> None:
+    """Have the one job of this kind and key, which rests while it has nothing to do, run now; it is made if need be."""
+    if call.db.value(UNFINISHED, **call.here, of_kind=kind, of_key=key) is None:
+        start(call, kind, key, {})
+    else:
+        nudge(call, kind, key)
 
 
 def lease(call: Call, request: tuple[str, int]) -> list[Job]:

@@ -196,6 +196,17 @@ def compliance(aws: Aws) -> None:
     assert (state["ResourceId"], state["Status"], state["OverallSeverity"]) == (node_id, "NON_COMPLIANT", "HIGH")
 
 
+def inventory(aws: Aws) -> None:
+    node_id, kind = aws.stage.node.node_id, "Custom:FromAws"
+    told = {"TypeName": kind, "SchemaVersion": "1.0", "CaptureTime": "2030-01-01T00:00:00Z", "Content": [{"Rack": "a"}]}
+    aws("ssm put-inventory", instance_id=node_id, items=[told])
+    assert aws("ssm list-inventory-entries", instance_id=node_id, type_name=kind)["Entries"] == [{"Rack": "a"}]
+    (found,) = aws("ssm get-inventory", filters=[{"Key": f"{kind}.Rack", "Values": ["a"]}])["Entities"]
+    assert found["Id"] == node_id
+    (schema,) = aws("ssm get-inventory-schema", type_name=kind)["Schemas"]
+    assert schema["Attributes"] == [{"Name": "Rack", "DataType": "string"}]
+
+
 JOURNEYS: tuple[Callable[[Aws], None], ...] = (
     tags,
     nodes,
@@ -208,6 +219,7 @@ JOURNEYS: tuple[Callable[[Aws], None], ...] = (
     sessions,
     just_in_time_access,
     compliance,
+    inventory,
 )
 
 

@@ -10,6 +10,10 @@ class ComplianceTypeCountLimitExceededException(AwsError):
     """The node has as many custom compliance types as it may have."""
 
 
+class CustomSchemaCountLimitExceededException(AwsError):
+    """The account has as many custom inventory types as it may have."""
+
+
 class DocumentAlreadyExists(AwsError):
     """A document of this name exists already."""
 
@@ -58,6 +62,14 @@ class InvalidCommandId(AwsError):
     """There is no such command."""
 
 
+class InvalidDeleteInventoryParametersException(AwsError):
+    """The options of the deletion do not fit its type."""
+
+
+class InvalidDeletionIdException(AwsError):
+    """There is no deletion with this id."""
+
+
 class InvalidDocument(AwsError):
     """The document does not exist, is not shared with the caller, or cannot be used for this."""
 
@@ -98,6 +110,26 @@ class InvalidInstancePropertyFilterValue(AwsError):
     """The filter's value is not one of those allowed."""
 
 
+class InvalidInventoryGroupException(AwsError):
+    """The groups cannot be counted like this."""
+
+
+class InvalidInventoryItemContextException(AwsError):
+    """The context has members that its type does not know."""
+
+
+class InvalidInventoryRequestException(AwsError):
+    """The request cannot be answered as it stands."""
+
+
+class InvalidItemContentException(AwsError):
+    """The content of an item cannot be used."""
+
+
+class InvalidOptionException(AwsError):
+    """The option cannot be used here."""
+
+
 class InvalidOutputFolder(AwsError):
     """The place for outputs cannot be used."""
 
@@ -118,8 +150,20 @@ class InvalidResourceType(AwsError):
     """Resources of this type cannot be tagged here."""
 
 
+class InvalidResultAttributeException(AwsError):
+    """The result attribute cannot be had."""
+
+
+class InvalidTypeNameException(AwsError):
+    """There is no inventory type of this name, or it cannot be used for this."""
+
+
 class InvocationDoesNotExist(AwsError):
     """The command was not sent to this node, or not yet."""
+
+
+class ItemContentMismatchException(AwsError):
+    """The hash is not that of what is known; the content is wanted."""
 
 
 class ItemSizeLimitExceededException(AwsError):
@@ -160,3 +204,11 @@ class TooManyTagsError(AwsError):
 
 class TotalSizeLimitExceededException(AwsError):
     """What was sent is larger than it may be."""
+
+
+class UnsupportedInventoryItemContextException(AwsError):
+    """Items of this type have no context."""
+
+
+class UnsupportedInventorySchemaVersionException(AwsError):
+    """The type has no such schema version."""

@@ -84,6 +84,11 @@ OF = (
     .join(tag_sets, _SET_OF_CARRIER[0] & _SET_OF_CARRIER[1] & _SET_OF_CARRIER[2])
     .where(*_CARRIER, carriers.c.resource_id.in_(bindparam("resources", expanding=True)))
 )
+EVERY = (
+    select(carriers.c.resource_id, tag_sets.c.content)
+    .join(tag_sets, _SET_OF_CARRIER[0] & _SET_OF_CARRIER[1] & _SET_OF_CARRIER[2])
+    .where(*_CARRIER)
+)
 SET_OF = select(carriers.c.set_id).where(*_CARRIER, carriers.c.resource_id == bindparam("resource")).with_for_update()
 ADD_TAGS = insert(tags)
 REMOVE_TAGS = delete(tags).where(*_TAGS)
@@ -215,6 +220,11 @@ def of(call: Call, resource_type: str, resource_ids: Sequence[str]) -> dict[str,
         rows = call.db.all(OF, **_scope(call, resource_type), resources=list(found))
         found.update({row.resource_id: row.content for row in rows})
     return found
+
+
+def every(call: Call, resource_type: str) -> dict[str, dict[str, str]]:
+    """The tags of all resources of a type that have any."""
+    return {row.resource_id: row.content for row in call.db.all(EVERY, **_scope(call, resource_type))}
 
 
 def having(resource_type: str, key: str, values: Sequence[str] | None = None) -> Select[tuple[str]]:

@@ -38,6 +38,7 @@ from fleetward.server.ssm.nodes.table import (
     lock,
     nodes,
     pings,
+    require,
     scope,
     seen,
     tagged,
@@ -274,8 +275,9 @@ def deregister_managed_instance(call: Call, request: Mapping[str, Any]) -> dict[
     Ours: a node that leaves may deregister itself.
     """
     node_id = request["InstanceId"]
-    if not call.db.run(REMOVE, scope(call, node=node_id)):
-        raise unknown([node_id])
+    (row,) = require(call, [node_id])
+    facts = {str(name): value for name, value in row._asdict().items()}
+    call.db.run(REMOVE, scope(call, node=node_id))
     call.db.run(REMOVE_PING, scope(call, node=node_id))
     principals.revoke(call, arn(call, node_id))
     tags.drop(call, RESOURCE_TYPE, node_id)
@@ -283,7 +285,7 @@ def deregister_managed_instance(call: Call, request: Mapping[str, Any]) -> dict[
     mailbox.clear(call, node_id)
     presence.forget(call, node_id)
     call.wake_node(node_id)
-    call.emit(NodeLeft(node_id))
+    call.emit(NodeLeft(node_id, facts))
     return {}
 
 

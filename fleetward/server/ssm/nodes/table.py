@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -113,6 +113,7 @@ LOCK = select(nodes).where(*THIS).with_for_update()
 FIND_SHOWN = (
     select(*SHOWN).select_from(WITH_PING).where(*HERE, nodes.c.node_id.in_(bindparam("node_ids", expanding=True)))
 )
+ALL_SHOWN = select(*SHOWN).select_from(WITH_PING).where(*HERE)
 PLATFORMS = select(nodes.c.node_id, nodes.c.platform_type).where(
     *HERE, nodes.c.node_id.in_(bindparam("node_ids", expanding=True))
 )
@@ -135,6 +136,8 @@ class NodeLeft:
     """Event: a node is deregistered; its rows, mailbox and credentials are gone already."""
 
     node_id: str
+    facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What it had told about itself, by column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,16 @@ def require(call: Call, node_ids: Sequence[str]) -> list[Row[Any]]:
     if missing:
         raise unknown(missing)
     return [found[node_id] for node_id in node_ids]
+
+
+def every(call: Call) -> Sequence[Row[Any]]:
+    """The rows (columns SHOWN) of all nodes, in no order: for what looks at the fleet as a whole."""
+    return call.db.all(ALL_SHOWN, **call.here)
+
+
+def known(call: Call, node_ids: Sequence[str]) -> Sequence[Row[Any]]:
+    """The rows (columns SHOWN) of those of the nodes that are registered, in no order."""
+    return call.db.all(FIND_SHOWN, **scope(call, node_ids=list(node_ids))) if node_ids else []
 
 
 def unknown(node_ids: Sequence[str]) -> InvalidInstanceId:

@@ -1,0 +1,108 @@
+"""Rows: the items of one type on one node, packed into a blob, and the digests of what identifies them. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from fleetward.server.ssm.errors import ItemSizeLimitExceededException, TotalSizeLimitExceededException
+from fleetward.server.ssm.inventory.types import BY_AWS, CUSTOM
+
+ITEM_BYTES = 3072 * 1024
+TOTAL_BYTES = 10_240 * 1024
+QUICK = 1
+"""zlib's level: a tenth of the size already, at a third of the time of its default."""
+
+Item = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What a node has of one type, as it is stored."""
+
+    content: bytes
+    digests: bytes
+    number: int
+
+
+def pack_all(items: Sequence[Mapping[str, Any]]) -> list[Packed]:
+    """The items of a PutInventory that bring a Content. Raises when one or all together are too large."""
+    texts = []
+    for item in items:
+        text = orjson.dumps(with_context(item))
+        if len(text) > ITEM_BYTES:
+            raise ItemSizeLimitExceededException(
+                f"The items of {item['TypeName']} are larger than {ITEM_BYTES} bytes.", TypeName=item["TypeName"]
+            )
+        texts.append(text)
+    if sum(map(len, texts)) > TOTAL_BYTES:
+        raise TotalSizeLimitExceededException(f"The items are larger than {TOTAL_BYTES} bytes together.")
+    return [
+        Packed(zlib.compress(text, QUICK), digests_of(item["TypeName"], with_context(item)), len(item["Content"]))
+        for item, text in zip(items, texts, strict=True)
+    ]
+
+
+def with_context(item: Mapping[str, Any]) -> Sequence[Item]:
+    """The rows of an item; what its Context says holds for each."""
+    context, rows = item.get("Context"), item["Content"]
+    return [{**context, **row} for row in rows] if context else rows
+
+
+def unpack(content: bytes) -> list[dict[str, str]]:
+    """The rows of a blob."""
+    rows: list[dict[str, str]] = orjson.loads(zlib.decompress(content)) if content else []
+    return rows
+
+
+def digests_of(type_name: str, rows: Iterable[Item]) -> bytes:
+    """The distinct digests of the rows of a type, in order; nothing for a type without identity."""
+    if type_name.startswith(CUSTOM):
+        found = {_digest(orjson.dumps(row, option=orjson.OPT_SORT_KEYS)) for row in rows}
+    else:
+        identity = BY_AWS[type_name].identity
+        if not identity:
+            return b""
+        # the values of each row as text; the ordinary case has them all
+        found = {_digest_of_values(tuple(map(row.get, identity))) for row in rows}
+    return write_digests(found)
+
+
+def identity_of(type_name: str, row: Item) -> dict[str, str]:
+    """What identifies a row, as the catalogue keeps it."""
+    if type_name.startswith(CUSTOM):
+        return dict(row)
+    return {name: row[name] for name in BY_AWS[type_name].identity if row.get(name) is not None}
+
+
+def digest(type_name: str, row: Item) -> int:
+    """The digest of one row."""
+    return read_digests(digests_of(type_name, (row,)))[0]
+
+
+def write_digests(digests: Iterable[int]) -> bytes:
+    """Digests as they are stored, in order."""
+    return array("q", sorted(digests)).tobytes()
+
+
+def read_digests(packed: bytes) -> array[int]:
+    """The digests in a packed text."""
+    found = array("q")
+    found.frombytes(packed)
+    return found
+
+
+@lru_cache(maxsize=1 << 16)
+def _digest_of_values(values: tuple[str | None, ...]) -> int:
+    return _digest(orjson.dumps(values))
+
+
+def _digest(text: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little", signed=True)
