@@ -3,8 +3,9 @@
 state folder --> identity (key, temporary keys) --> client (signed calls)
                                                       |
   control plane <==> channel (or polling) <==> worker --> execution --> steps --> plugins
-                            ^    |               |
-                            +----|- replies <----+--> journal
+                            ^    |      ^        |
+                            +----|------|- replies <--+--> journal
+                                 |      +-- associations, whose reports are calls
                                  +--> sessions, each in a process of its own
 """
 
@@ -18,6 +19,8 @@ import sys
 from pathlib import Path
 
 from fleetward.agent import chance, platforms, trust
+from fleetward.agent.association_reports import AssociationReports
+from fleetward.agent.associations import Associations
 from fleetward.agent.channel import LONGEST_PAUSE_SECONDS, Channel
 from fleetward.agent.client import Client, ServiceFault
 from fleetward.agent.http import HttpFault
@@ -67,7 +70,9 @@ class Agent:
         self._client = Client(endpoint, identity.node_id, self._tokens)
         self._replies = Replies()
         node = Node(identity.node_id, identity.region, state, platform, self._client)
-        self._worker = Worker(node, self._replies)
+        reports = AssociationReports(self._client)
+        self._worker = Worker(node, self._replies, reports)
+        self._associations = Associations(node, self._worker, reports)
         self._sessions = Supervisor(node, self._tokens)
         self._channel = Channel(self._client, self._worker, self._replies, self._sessions, platform.platform_type)
 
@@ -110,7 +115,7 @@ class Agent:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         self._worker.resume()
         self._sessions.resume()
-        await self._channel.run()
+        await asyncio.gather(self._channel.run(), self._associations.run())
 
     async def _beat(self) -> None:
         """Tell that the node lives: at once, then every five minutes."""

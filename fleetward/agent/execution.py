@@ -34,12 +34,14 @@ from fleetward.protocol.document import (
     SkipRest,
     StepOutcome,
     SubstitutionFault,
+    bind,
     bind_wire,
     environment_parameters,
     parse,
     plan,
     resolve_references,
     ssm_references,
+    wire_parameters,
 )
 from fleetward.protocol.document.flow import EXIT_WITH_FAILURE
 from fleetward.protocol.status import DocumentStatus, StepStatus
@@ -78,6 +80,7 @@ class Execution:
         self._reboot = reboot
         self._stop = Stop()
         self._platform = node.platform.platform_type.lower()
+        self._association_id = str(record.accepted.get("association_id", ""))
         self._sequence = int(record.accepted.get("sequence", 0))
         self._results: dict[str, StepResult] = {}
         self._outputs = Outputs(node, record)
@@ -251,6 +254,7 @@ class Execution:
                 output,
                 self._stop,
                 variables,
+                association_id=self._association_id,
             )
         return self._ended(flow, step, outcome, output, started_at)
 
@@ -310,7 +314,7 @@ class Execution:
         self._reply(content, uuid.UUID(message_id))
 
     def _finish(self, status: DocumentStatus, trace: str, *, is_single: bool = False) -> None:
-        results = self._results if is_single else {}
+        results = self._results if is_single or self._association_id else {}
         content = reply_content(
             self._platform, status, results, counted=self._results, trace=trace, sequence=self._sequence
         )
@@ -358,6 +362,22 @@ def parameters_of(content: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise CommandFault("the message's Parameters are not an object")
     return values
+
+
+def message_of(document: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The message of a document's text and parameters as the API has them, lists of texts; CommandFault as above."""
+    try:
+        content = json.loads(document)
+    except (ValueError, RecursionError):
+        raise CommandFault("the document is not JSON") from None
+    if not isinstance(content, dict):
+        raise CommandFault("the document is not an object")
+    try:
+        parsed = parse(content)
+        values = wire_parameters(parsed, bind(parsed, parameters))
+    except (DocumentFault, ParameterFault, SubstitutionFault) as fault:
+        raise CommandFault(str(fault)) from fault
+    return {"DocumentContent": content, "Parameters": values}
 
 
 def check_content(text: str) -> None:

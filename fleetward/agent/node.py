@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fleetward.agent.client import Client
 from fleetward.agent.platforms import Platform
+from fleetward.agent.refresh import Refresh
 from fleetward.agent.state import StateFolder
 
 
@@ -18,3 +19,4 @@ class Node:
     state: StateFolder
     platform: Platform
     client: Client
+    refresh: Refresh = field(default_factory=Refresh)

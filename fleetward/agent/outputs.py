@@ -37,7 +37,7 @@ class Outputs:
         for stream in STREAMS:
             path = folder / stream
             size = path.stat().st_size if path.exists() else 0
-            if size > STREAM_BYTES:
+            if size > STREAM_BYTES and "association_id" not in self._record.accepted:
                 await self._try(stream, client.put_output(command_id, step_name, stream, path))
             location = s3.output_location(result, stream)
             if size and location is not None:

@@ -68,13 +68,21 @@ def _location(bucket: str, key: str) -> Location:
 def output_members(
     content: Mapping[str, Any], node_id: str, command_id: str, schema_version: str, step: PlannedStep
 ) -> Mapping[str, str]:
-    """The members of a step's result that say where its streams go (AP 10.5), by the content of the command."""
+    """The members of a step's result that say where its streams go (AP 10.5), by the content of the command.
+
+    Of an association's run, whose id is the association's and a time: PREFIX/NODE/ASSOCIATION/TIME.
+    """
     bucket, prefix = content.get("OutputS3BucketName"), content.get("OutputS3KeyPrefix")
     if not isinstance(bucket, str) or not bucket:
         return NOWHERE
     plugin, _, name = output_key(step, schema_version).partition("/")
     start = prefix.strip("/") if isinstance(prefix, str) else ""
-    folder = "/".join(part for part in (start, command_id, node_id, plugin) if part)
+    association_id = content.get("AssociationId")
+    if association_id:
+        run = [node_id, association_id, command_id.removeprefix(f"{association_id}-")]
+    else:
+        run = [command_id, node_id]
+    folder = "/".join(part for part in (start, *run, plugin) if part)
     return {"outputS3BucketName": bucket, "outputS3KeyPrefix": folder, "stepName": name}
 
 

@@ -1,4 +1,7 @@
-"""Takes commands, runs at most five at once, cancels them, and takes up after a restart what was not finished."""
+"""Takes commands, runs at most five at once, cancels them, and takes up after a restart what was not finished.
+
+Associations run beside them, one at a time.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fleetward.agent.association_reports import PENDING, TOPIC, AssociationReports
 from fleetward.agent.gate import Gate
 from fleetward.agent.journal import Journal, Record, is_command_id
 from fleetward.agent.report import Replies, Reply, reply_content
@@ -42,23 +46,43 @@ class Ack:
     error_message: str | None = None
 
 
-class Worker:
-    """All commands of this node."""
+class Lane:
+    """Executions of one kind: at most `at_once` run, the others wait in their order."""
 
-    def __init__(self, node: Node, replies: Replies) -> None:
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self.running: dict[str, Execution] = {}
+        self.waiting: deque[Execution] = deque()
+
+    def __iter__(self) -> Iterator[Execution]:
+        return iter([*self.running.values(), *self.waiting])
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may run now."""
+        return len(self.running) < self._at_once
+
+
+class Worker:
+    """All commands and associations of this node."""
+
+    def __init__(self, node: Node, replies: Replies, reports: AssociationReports) -> None:
         self._node = node
         self._replies = replies
+        self._reports = reports
         self._journal = Journal(node.state.journal)
-        self._running: dict[str, Execution] = {}
-        self._waiting: deque[Execution] = deque()
+        self._commands = Lane(RUNNING_AT_ONCE)
+        self._associations = Lane(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._gate = Gate()
 
     def resume(self) -> None:
         """Take up everything that the journal holds."""
         for record in self._journal.open_records():
-            self._waiting.append(self._execution(record))
-        self._start_next()
+            lane = self._associations if "association_id" in record.accepted else self._commands
+            lane.waiting.append(self._execution(record))
+        self._start_next(self._commands)
+        self._start_next(self._associations)
 
     @property
     def sequence(self) -> int:
@@ -73,9 +97,9 @@ class Worker:
         if known <= self._journal.sequence:
             return
         log.warning("this machine was set back to an earlier state: what was in progress then is not run again")
-        for execution in [*self._running.values(), *self._waiting]:
+        for execution in [*self._commands, *self._associations]:
             execution.cancel()
-        if not self._running and not self._waiting:
+        if self.is_idle:
             for record in self._journal.open_records():
                 record.finish()
         self._journal.count_on(known)
@@ -98,6 +122,26 @@ class Worker:
             return Ack(AckCode.DUPLICATE_COMMAND)
         return self._accept(command_id, job_id, topic, content)
 
+    def applies(self, association_id: str) -> bool:
+        """Whether a run of this association goes on or waits here."""
+        return any(each.record.accepted["association_id"] == association_id for each in self._associations)
+
+    def apply(self, run_id: str, association_id: str, content: str) -> str:
+        """Run an association, once whatever happens: InProgress or, behind others, Pending; empty: not now."""
+        if not self._gate.is_open:
+            return ""
+        event = {
+            "job_id": association_id,
+            "topic": TOPIC,
+            "content": content,
+            "at": time.time(),
+            "association_id": association_id,
+        }
+        lane = self._associations
+        lane.waiting.append(self._execution(self._journal.accept(run_id, event)))
+        self._start_next(lane)
+        return PENDING if lane.waiting else DocumentStatus.IN_PROGRESS.value
+
     async def stop(self, seconds: float) -> None:
         """Take nothing more, give running steps some time, then end them; what they were is in the journal."""
         self._gate.close()
@@ -109,15 +153,16 @@ class Worker:
     def clean(self) -> None:
         """Remove folders of commands after 14 days and ids of commands after 30."""
         now = time.time()
+        running = {each.record.command_id for each in [*self._commands, *self._associations]}
         for folder in self._node.state.orchestration.iterdir():
-            if folder.name not in self._running and folder.stat().st_mtime < now - KEEP_FOLDERS_SECONDS:
+            if folder.name not in running and folder.stat().st_mtime < now - KEEP_FOLDERS_SECONDS:
                 _remove(folder)
         self._journal.forget_old(now)
 
     @property
     def is_idle(self) -> bool:
-        """Whether no command is running or waiting."""
-        return not self._running and not self._waiting
+        """Whether nothing is running or waiting."""
+        return not any([*self._commands, *self._associations])
 
     def _accept(self, command_id: str, job_id: str, topic: str, content: str) -> Ack:
         from fleetward.agent.execution import CommandFault, check_content
@@ -128,13 +173,13 @@ class Worker:
             failed = reply_content(self._platform, DocumentStatus.FAILED, {}, trace=str(fault))
             self._replies.add(Reply(job_id, topic, failed, uuid.uuid4()))
             return Ack(AckCode.AGENT_JOB_MESSAGE_PARSE_ERROR, str(fault)[:1000])
-        if len(self._running) >= RUNNING_AT_ONCE and len(self._waiting) >= WAITING_AT_ONCE:
+        if not self._commands.has_room and len(self._commands.waiting) >= WAITING_AT_ONCE:
             return Ack(AckCode.PROCESSOR_BUFFER_FULL)
         event = {"job_id": job_id, "topic": topic, "content": content, "at": time.time()}
         execution = self._execution(self._journal.accept(command_id, event))
         execution.announce()
-        self._waiting.append(execution)
-        self._start_next()
+        self._commands.waiting.append(execution)
+        self._start_next(self._commands)
         return Ack(AckCode.SUCCESSFUL)
 
     def _cancel(self, job_id: str, topic: str, content: str) -> Ack:
@@ -146,7 +191,7 @@ class Worker:
         self._replies.add(
             Reply(job_id, topic, reply_content(self._platform, DocumentStatus.IN_PROGRESS, None), uuid.uuid4())
         )
-        for execution in [*self._running.values(), *self._waiting]:
+        for execution in self._commands:
             if execution.record.command_id == command_id:
                 execution.cancel()
         if is_command_id(command_id) and not self._journal.knows(command_id):
@@ -162,18 +207,21 @@ class Worker:
     def _execution(self, record: Record) -> Execution:
         from fleetward.agent.execution import Execution  # documents cost 1 MiB, which a node without work saves
 
-        return Execution(self._node, record, self._replies, gate=self._gate, reboot=self._begin_reboot)
+        replies = self._reports if "association_id" in record.accepted else self._replies
+        return Execution(self._node, record, replies, gate=self._gate, reboot=self._begin_reboot)
 
-    def _start_next(self) -> None:
-        while self._waiting and len(self._running) < RUNNING_AT_ONCE and self._gate.is_open:
-            execution = self._waiting.popleft()
-            self._running[execution.record.command_id] = execution
-            self._spawn(self._run(execution), execution.record.command_id)
+    def _start_next(self, lane: Lane) -> None:
+        while lane.waiting and lane.has_room and self._gate.is_open:
+            execution = lane.waiting.popleft()
+            lane.running[execution.record.command_id] = execution
+            self._spawn(self._run(lane, execution), execution.record.command_id)
 
-    async def _run(self, execution: Execution) -> None:
+    async def _run(self, lane: Lane, execution: Execution) -> None:
         from fleetward.agent.execution import Suspended
 
         command_id = execution.record.command_id
+        if lane is self._associations and len(execution.record.events) == 1:
+            execution.announce()
         try:
             await execution.run()
         except Suspended:
@@ -181,8 +229,8 @@ class Worker:
             return  # it keeps its place: nothing new starts before the reboot
         except Exception:
             log.exception("command %s broke", command_id)
-        del self._running[command_id]
-        self._start_next()
+        del lane.running[command_id]
+        self._start_next(lane)
 
     def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fleetward.agent import identity, platforms
+from fleetward.agent.association_reports import AssociationReports
 from fleetward.agent.client import Client, Endpoint
 from fleetward.agent.http import Url
 from fleetward.agent.node import Node
@@ -120,7 +121,8 @@ class Machine:
         self.replies = Replies()
         client = Client(Endpoint(url, None, "us-east-1"), NODE_ID, FixedKeys())
         self.node = Node(NODE_ID, "us-east-1", self.state, self.platform, client)
-        self.worker = Worker(self.node, self.replies)
+        self.reports = AssociationReports(client)
+        self.worker = Worker(self.node, self.replies, self.reports)
         self.heard: list[Reply] = []
 
     @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleetward.agent import identity, platforms
+from fleetward.agent.association_reports import AssociationReports
 from fleetward.agent.client import Client
 from fleetward.agent.identity import RoleTokens
 from fleetward.agent.node import Node
@@ -29,7 +30,9 @@ async def polling(agent: AgentProcess, *commands: str) -> list[dict[str, object]
     endpoint = identity.endpoint_of(agent.state, kept.endpoint, kept.region)
     client = Client(endpoint, kept.node_id, RoleTokens(agent.state, endpoint, platforms.current()))
     replies = Replies()
-    worker = Worker(Node(kept.node_id, kept.region, agent.state, platforms.current(), client), replies)
+    worker = Worker(
+        Node(kept.node_id, kept.region, agent.state, platforms.current(), client), replies, AssociationReports(client)
+    )
     road = Polling(client, worker, replies)
     road.start()
     try:

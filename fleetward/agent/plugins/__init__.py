@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 ACTIONS: Mapping[str, str] = {
     "aws:downloadContent": "download_content",
+    "aws:refreshAssociation": "refresh_association",
     "aws:runDocument": "run_document",
     "aws:runPowerShellScript": "run_powershell_script",
     "aws:runShellScript": "run_shell_script",
