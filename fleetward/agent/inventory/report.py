@@ -94,7 +94,7 @@ def _gathered(inputs: Mapping[str, Any], custom_folder: Path) -> Iterable[tuple[
     """Name, schema version and rows of each type that is asked for, or the reason why it cannot be gathered."""
     is_windows = platforms.current().platform_type == "Windows"
     for each in TYPES:
-        asked = str(inputs.get(each.parameter) or "")
+        asked = _text(inputs.get(each.parameter))
         if each.is_windows_only and not is_windows:
             continue
         if asked.strip() if each.is_filter else asked == ENABLED:
@@ -103,12 +103,17 @@ def _gathered(inputs: Mapping[str, Any], custom_folder: Path) -> Iterable[tuple[
             except (GatherFault, OSError) as fault:
                 yield each.name, each.schema_version, [], str(fault)
     if inputs.get("customInventory") == ENABLED:
-        asked = str(inputs.get("customInventoryDirectory") or "")
+        asked = _text(inputs.get("customInventoryDirectory"))
         found, wrong = custom.gather(Path(asked) if asked else custom_folder)
         for known in found:
             yield known.name, known.schema_version, known.rows, None
         for reason in wrong:
             yield "custom inventory", "", [], reason
+
+
+def _text(value: Any) -> str:
+    """An input as text; documents may have the filters as lists, too."""
+    return value if isinstance(value, str) else json.dumps(value) if value else ""
 
 
 def _too_much(rows: list[Row], size: int, before: int) -> str | None:

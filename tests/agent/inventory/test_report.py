@@ -86,6 +86,13 @@ def test_a_type_that_fails_is_told_and_the_others_are_kept(tmp_path: Path) -> No
     assert faults == ["AWS:File: the filter is not JSON", "custom inventory: wrong.json: this is not JSON"]
 
 
+def test_filters_may_be_text_or_a_list(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    filters = [{"Path": str(tmp_path)}]
+    assert gather({"files": filters}, tmp_path) == gather({"files": json.dumps(filters)}, tmp_path)
+    assert json.loads(gather({"files": filters}, tmp_path)[0][0].content)[0]["Name"] == "a"
+
+
 def test_a_folder_of_the_owners_own_can_be_named(tmp_path: Path) -> None:
     (tmp_path / "rack.json").write_text('{"SchemaVersion":"1.0","TypeName":"Custom:Rack","Content":{"Rack":"r1"}}')
     asked = {"customInventory": "Enabled", "customInventoryDirectory": str(tmp_path)}

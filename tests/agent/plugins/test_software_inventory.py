@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fleetward.agent import chance
+from fleetward.agent import chance, identity, platforms
+from fleetward.agent.client import Client
+from fleetward.agent.identity import RoleTokens
+from fleetward.agent.inventory import TYPES
+from fleetward.agent.node import Node as AgentNode
 from fleetward.agent.output import StepOutput
 from fleetward.agent.plugins import software_inventory
 from fleetward.agent.process import Stop
@@ -17,7 +23,8 @@ from fleetward.agent.steps import StepRun
 from fleetward.protocol.document import PlannedStep, StepOutcome
 from fleetward.protocol.status import StepStatus
 from tests.agent.control_plane import ControlPlane, Members, Refusal, answering
-from tests.agent.machine import NODE_ID, Machine, run
+from tests.agent.machine import NODE_ID, AgentProcess, Machine, run
+from tests.serving import ServerProcess
 
 ASSOCIATION_ID = "0f0f0f0f-1111-2222-3333-444444444444"
 INPUTS = {"networkConfig": "Enabled", "customInventory": "Enabled", "applications": "Disabled"}
@@ -162,3 +169,58 @@ def test_large_reports_wait_at_random_and_hashes_do_not(node: Node, monkeypatch:
     node.report()
     assert waits[0] == 30.0
     assert waits[1] < 0.1
+
+
+@pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="this machine has no dpkg")
+def test_a_real_server_takes_the_report_and_shows_what_dpkg_says(serving: ServerProcess, tmp_path: Path) -> None:
+    agent = AgentProcess(serving, tmp_path)
+    agent.state.custom_inventory.mkdir(parents=True)
+    rack = {"SchemaVersion": "1.0", "TypeName": "Custom:Rack", "Content": {"Rack": "r1"}}
+    (agent.state.custom_inventory / "rack.json").write_text(json.dumps(rack))
+    inputs = {each.parameter: "Enabled" for each in TYPES if not each.is_filter} | {"customInventory": "Enabled"}
+    inputs["files"] = json.dumps([{"Path": str(agent.state.custom_inventory)}])
+
+    async def report() -> StepOutcome:
+        kept = identity.load(agent.state)
+        endpoint = identity.endpoint_of(agent.state, kept.endpoint, kept.region)
+        client = Client(endpoint, kept.node_id, RoleTokens(agent.state, endpoint, platforms.current()))
+        node = AgentNode(kept.node_id, kept.region, agent.state, platforms.current(), client)
+        step = PlannedStep("collect", "aws:softwareInventory", (inputs,))
+        folder = tmp_path / "step"
+        output = StepOutput(folder)
+        outcome = await software_inventory.run(
+            StepRun(node, "run", step, inputs, folder, folder, output, Stop(), association_id=ASSOCIATION_ID)
+        )
+        output.close()
+        assert (folder / "stderr").read_text() == ""
+        return outcome
+
+    for _ in range(2):  # whole, then by hashes
+        assert run(report()) == StepOutcome(StepStatus.SUCCESS, 0)
+    said = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${db:Status-Status} ${Package} ${Version}\n"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    installed = sorted(line.split()[1:] for line in said.stdout.splitlines() if line.startswith("installed "))
+    found = entries(serving, agent.node_id, "AWS:Application")
+    assert sorted([each["Name"], each["Version"]] for each in found if each.get("PackageId", "").endswith(".deb")) == (
+        installed
+    )
+    assert entries(serving, agent.node_id, "Custom:Rack") == [{"Rack": "r1"}]
+    assert [each["Name"] for each in entries(serving, agent.node_id, "AWS:File")] == ["rack.json"]
+    assert entries(serving, agent.node_id, "AWS:Network")
+    assert entries(serving, agent.node_id, "AWS:InstanceDetailedInformation")
+
+
+def entries(server: ServerProcess, node_id: str, type_name: str) -> list[dict[str, str]]:
+    """All entries of a type, over all pages."""
+    found: list[dict[str, str]] = []
+    asked: dict[str, Any] = {"InstanceId": node_id, "TypeName": type_name}
+    while True:
+        page = server.client().list_inventory_entries(**asked)
+        found += page["Entries"]
+        if not page.get("NextToken"):
+            return found
+        asked["NextToken"] = page["NextToken"]
