@@ -44,9 +44,8 @@ class ServerWithPeers:
 
     def add_other(self, address: str) -> None:
         """The other server lives, and is reached there."""
-        self.forget_other()
         self._write(
-            "INSERT INTO presence_servers (server_id, peer_address, lease_until) VALUES (?, ?, ?)",
+            "INSERT OR REPLACE INTO presence_servers (server_id, peer_address, lease_until) VALUES (?, ?, ?)",
             (OTHER, address, FAR_AWAY),
         )
 

@@ -41,6 +41,7 @@ def session(server: ServerWithPeers) -> Iterator[tuple[NodeEnd, str]]:
         channel.event(SessionRequested)
         with NodeEnd(node, started.session_id) as agent:
             server.await_row(started.session_id, "node_epoch = 1")
+            server.add_other("")  # lives, or its end would be taken for gone
             server.set_row(started.session_id, client_server=OTHER, client_epoch=1, client_left_at=None)
             yield agent, started.session_id
 

@@ -44,6 +44,7 @@ def started(server: ServerWithPeers) -> Iterator[Started]:
         server.connected(node)
         begun = start(node)
         channel.event(SessionRequested)
+        server.add_other("")  # lives, or its end would be taken for gone
         server.set_row(begun.session_id, node_server=OTHER, node_epoch=1, node_left_at=None)
         yield begun
         terminate(node, begun.session_id)
