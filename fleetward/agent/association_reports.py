@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from fleetward.agent.client import Client, ServiceFault
@@ -52,7 +52,7 @@ class AssociationReports(Replies):
         await self.deliver(self._send)
 
     async def _send(self, reply: Reply) -> bool:
-        result = execution_result(json.loads(reply.content), time.time())
+        result = execution_result(json.loads(reply.content))
         members = {"AssociationId": reply.job_id, "InstanceId": self._client.node_id, "ExecutionResult": result}
         try:
             await self._client.ssm("UpdateInstanceAssociationStatus", members, attempts=1)
@@ -68,14 +68,14 @@ class AssociationReports(Replies):
         return True
 
 
-def execution_result(reply: Mapping[str, Any], now: float) -> dict[str, Any]:
-    """The ExecutionResult that says what the content of a reply says; `now` in seconds since 1970."""
+def execution_result(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """The ExecutionResult that says what the content of a reply says; told again, it is the same."""
     results: Mapping[str, Mapping[str, Any]] = reply.get("runtimeStatus") or {}
     status = _status(reply, results)
     result: dict[str, Any] = {
         "Status": status,
         "ErrorCode": reply.get("errorCode") or ("ExecutionError" if status == "Failed" else ""),
-        "ExecutionDate": round(now, 3),
+        "ExecutionDate": datetime.fromisoformat(reply["additionalInfo"]["dateTime"]).timestamp(),
         "ExecutionSummary": _summary(status, reply, results)[:LONGEST_SUMMARY_CHARS],
     }
     for step in results.values():

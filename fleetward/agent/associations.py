@@ -21,7 +21,7 @@ from fleetward.agent.client import ServiceFault
 from fleetward.agent.http import HttpFault
 from fleetward.agent.journal import is_command_id
 from fleetward.agent.node import Node
-from fleetward.agent.report import Reply
+from fleetward.agent.report import Reply, iso
 from fleetward.agent.worker import Worker
 
 log = logging.getLogger("fleetward.associations")
@@ -136,7 +136,12 @@ class Associations:
         return json.dumps(message)
 
     def _tell(self, association: Association, status: str, reason: str = "", error_code: str = "") -> None:
-        content = {"documentStatus": status, "documentTraceOutput": reason, "errorCode": error_code}
+        content = {
+            "additionalInfo": {"dateTime": iso(time.time())},
+            "documentStatus": status,
+            "documentTraceOutput": reason,
+            "errorCode": error_code,
+        }
         self._reports.add(Reply(association.association_id, TOPIC, json.dumps(content), uuid.uuid4()))
 
 

@@ -21,7 +21,9 @@ def result_of(status: DocumentStatus, steps: dict[str, tuple[StepStatus, str]], 
         name: step_result("aws:runShellScript", state, 0, 0.0, b"out", errors.encode())
         for name, (state, errors) in steps.items()
     }
-    return execution_result(json.loads(reply_content("linux", status, results, trace=trace)), 1_795_378_024.1571)
+    reply = json.loads(reply_content("linux", status, results, trace=trace))
+    reply["additionalInfo"]["dateTime"] = "2026-11-22T20:07:04.157Z"
+    return execution_result(reply)
 
 
 @pytest.mark.parametrize(

@@ -235,6 +235,8 @@ def test_an_end_is_told_after_an_outage_and_never_run_again(
     done = tmp_path / "done"
     association = scheduler.release(document(script(f"echo run >> {done}; echo bad >&2; exit 3")))
 
+    first: list[Members] = []
+
     def down(members: Members) -> Members:
         raise Refusal("InternalServerError", 500)
 
@@ -242,9 +244,10 @@ def test_an_end_is_told_after_an_outage_and_never_run_again(
         plane.answers["UpdateInstanceAssociationStatus"] = down
         async with applying(tmp_path / "state", plane) as machine:
             await until(done.exists)
-            await until(lambda: machine.worker.is_idle)
+            await until(lambda: "Failed" in scheduler.told(association))
         # The agent dies here with the end untold; the next one begins with the control plane still showing Pending.
         assert scheduler.listed[association]["DetailedStatus"] == "Pending"
+        first.extend(scheduler.results(association)[-1:])
         plane.calls.clear()
         async with applying(tmp_path / "state", plane) as machine:
             await machine.node.refresh.ask()
@@ -256,6 +259,7 @@ def test_an_end_is_told_after_an_outage_and_never_run_again(
     assert done.read_text() == "run\n"
     assert scheduler.told(association)[-1] == "Failed"
     last = scheduler.results(association)[-1]
+    assert last == first[0]  # by which the control plane knows that it is told again
     assert last["ErrorCode"] == "ExecutionError"
     assert "1 failed" in last["ExecutionSummary"]
     assert "bad" in last["ExecutionSummary"]
