@@ -33,6 +33,8 @@ KINDS = (
 )
 _ARN = re.compile(r"arn:aws:([a-z0-9-]+):[a-z0-9-]*:\d*:(?:([a-z-]*)[/:])?")
 
+_PRINCIPAL = re.compile(r"arn:aws:(iam::\d*:(root|user/)|sts::\d*:assumed-role/)")
+
 
 @dataclass(frozen=True)
 class Example:
@@ -110,6 +112,8 @@ def kind(value: Any) -> str:
         return "a time" if value > 1_000_000_000 else "a number"
     if not isinstance(value, str):
         return type(value).__name__
+    if _PRINCIPAL.match(value):
+        return "the ARN of a principal"
     if arn := _ARN.match(value):
         return f"the ARN of {arn.group(1)} {arn.group(2) or ''}".rstrip()
     return next((name for name, form in KINDS if form.fullmatch(value)), "text")
@@ -131,8 +135,8 @@ def _blocks(page: str) -> Iterator[str]:
 
 
 def _arguments(command: str) -> tuple[str, ...]:
-    """Of a shell's line, continued by a backslash at its end."""
-    return tuple(shlex.split(re.sub(r"[\\/]\s*\n", " ", command))[1:])
+    """Of a shell's line, continued by a backslash at its end; shlex does not know that one spares a dollar's sign too."""
+    return tuple(shlex.split(re.sub(r"[\\/]\s*\n", " ", command).replace("\\$", "$"))[1:])
 
 
 @cache

@@ -51,6 +51,8 @@ class Scene(Stage):
         for node_id in _NODE_ID.findall(" ".join(example.arguments)):
             self.known(node_id)
         page = example.name.partition("/")[0]
+        if "association" in page:
+            self.own_document(self.words[UPDATE])
         if make := PRESUMED.get(example.name) or PRESUMED.get(page):
             make(self)
         return tuple(map(self.translated, example.arguments))
@@ -184,7 +186,7 @@ def _parameter(name: str, versions: int = 1, kind: str = "String", **members: An
 
     def make(scene: Scene) -> None:
         for number in range(1, versions + 1):
-            scene.root("PutParameter", Name=name, Value=f"value {number}", Type=kind, Overwrite=number > 1, **members)
+            scene.root("PutParameter", Name=name, Value=str(uuid.uuid4()), Type=kind, Overwrite=number > 1, **members)
 
     return make
 
@@ -207,6 +209,60 @@ def _lost(node_id: str) -> Callable[[Scene], None]:
     return lambda scene: scene.known(node_id) and None
 
 
+def _labelled(name: str, *labels: str, versions: int = 1) -> Callable[[Scene], None]:
+    """A parameter whose newest version has these labels."""
+
+    def make(scene: Scene) -> None:
+        _parameter(name, versions)(scene)
+        scene.root("LabelParameterVersion", Name=name, Labels=list(labels))
+
+    return make
+
+
+def _parameters(*names: str) -> Callable[[Scene], None]:
+    """Parameters of one version."""
+    return lambda scene: [_parameter(name)(scene) for name in names] and None
+
+
+def _kinds_of_parameters(scene: Scene) -> None:
+    described = {"Description": "One of three."}
+    expires = {"Type": "Expiration", "Version": "1.0", "Attributes": {"Timestamp": "2040-07-07T22:30:00Z"}}
+    before = {"Type": "ExpirationNotification", "Version": "1.0", "Attributes": {"Before": "12", "Unit": "Hours"}}
+    _parameter("MyStringParameter", **described)(scene)
+    _parameter("MyStringListParameter", kind="StringList", **described)(scene)
+    policies = json.dumps([expires, before])
+    _parameter("MySecureStringParameter", kind="SecureString", Tier="Advanced", Policies=policies, **described)(scene)
+
+
+def _associated(*association_ids: str, **members: Any) -> Callable[[Scene], None]:
+    """An association of the stage's node stands for the manual's."""
+
+    def make(scene: Scene) -> None:
+        targets = [{"Key": "InstanceIds", "Values": [scene.node.node_id]}]
+        made = scene.root("CreateAssociation", **{"Name": scene.words[UPDATE], "Targets": targets, **members})
+        for association_id in association_ids:
+            scene.words[association_id] = made["AssociationDescription"]["AssociationId"]
+
+    return make
+
+
+def _associated_by_node(scene: Scene) -> None:
+    """In the old way: by document and node."""
+    scene.root("CreateAssociation", Name=scene.words[UPDATE], InstanceId=scene.node.node_id)
+
+
+def _inventory(type_name: str, schema: str = "1.0", **entry: str) -> Callable[[Scene], None]:
+    """What a node tells of itself."""
+
+    def make(scene: Scene) -> None:
+        item = {"TypeName": type_name, "SchemaVersion": schema, "CaptureTime": "2030-01-22T10:01:01Z"}
+        scene.root("PutInventory", InstanceId=scene.node.node_id, Items=[{**item, "Content": [entry]}])
+
+    return make
+
+
+RACK = _inventory("Custom:RackInfo", RackLocation="Bay B/Row C/Rack D/Shelf E")
+ASSOCIATION = "8dfe3659-4309-493a-8755-0123456789ab"
 QUERY = {
     "Type": "TAG_FILTERS_1_0",
     "Query": json.dumps(
@@ -280,6 +336,50 @@ PRESUMED: Mapping[str, Callable[[Scene], Any]] = {
     "update-document-metadata": _for_review,
     "update-group": _group,
     "update-group-query": _group,
+    "delete-parameter": _parameter("MyParameter"),
+    "delete-parameters": _parameters("MyFirstParameter", "MySecondParameter"),
+    "describe-parameters": _kinds_of_parameters,
+    "get-parameter-history": _parameter("MyStringParameter", 3, Description="A version."),
+    "get-parameter/1": _parameter("MyStringParameter"),
+    "get-parameter/2": _parameter("MySecureStringParameter", kind="SecureString"),
+    "get-parameter/3": _labelled("MyParameter", "label"),
+    "get-parameter/4": _parameter("MyParameter", 2),
+    "get-parameters": _kinds_of_parameters,
+    "get-parameters/3": _labelled("MyParameter", "label"),
+    "get-parameters-by-path": _parameters("/site/newyork/department/marketing", "/site/newyork/department/infotech"),
+    "label-parameter-version": _parameter("MyStringParameter", 2),
+    "put-parameter/1": _parameter("MyStringParameter"),
+    "put-parameter/3": _parameter("MyConvertedParameter"),
+    "put-parameter/5": _parameter("/Finance/Payroll/q2accesskey", kind="SecureString"),
+    "unlabel-parameter-version": _labelled("parameterName", "label_1", "label_2", "label_3", versions=2),
+    "delete-association/1": _associated(ASSOCIATION),
+    "delete-association/2": _associated_by_node,
+    "describe-association/1": _associated(ASSOCIATION),
+    "describe-association/2": _associated_by_node,
+    "describe-association-executions": _associated(ASSOCIATION),
+    "describe-association-execution-targets": _associated(ASSOCIATION),
+    "describe-effective-instance-associations": _associated(),
+    "describe-instance-associations-status": _associated(AssociationName="UpdateSSMAgent"),
+    "list-associations": _associated(AssociationName="UpdateSSMAgent", ScheduleExpression="cron(0 00 12 ? * SUN *)"),
+    "list-association-versions": _associated(
+        ASSOCIATION, AssociationName="UpdateSSMAgent", ScheduleExpression="cron(0 00 12 ? * SUN *)"
+    ),
+    "start-associations-once": _associated(ASSOCIATION),
+    "update-association": _associated(ASSOCIATION, ScheduleExpression="rate(1 day)", AssociationName="Mine"),
+    "update-association-status": _associated_by_node,
+    "delete-inventory": RACK,
+    "get-inventory": lambda scene: scene.node.beat(),
+    "list-inventory-entries/1": _inventory(
+        "AWS:Application",
+        "1.1",
+        Name="Agent",
+        Version="1",
+        Publisher="",
+        Architecture="i386",
+        PackageId="x",
+        InstalledTime="2018-05-03T13:42:34Z",
+    ),
+    "list-inventory-entries/2": RACK,
     "update-managed-instance-role": _role("ExampleRole"),
 }
 """What to make, by example or by page."""
