@@ -21,6 +21,7 @@ from tests.calls_iam import IAM_CALLS, STS_CALLS, change_password
 from tests.calls_inventory import INVENTORY_CALLS
 from tests.calls_kms import KMS_CALLS
 from tests.calls_logs import LOGS_CALLS
+from tests.calls_parameter_store import PARAMETER_STORE_CALLS
 from tests.calls_resource_groups import RESOURCE_GROUPS_CALLS, send_rest
 from tests.calls_sessions import SESSION_CALLS, SessionStage
 from tests.serving import Answer, Node, ServerProcess, eventually, private_key, public_text
@@ -332,6 +333,7 @@ CALLS: Mapping[str, ValidCall] = {
     **{name: ValidCall(make, by) for name, (make, by) in ACCESS_CALLS.items()},
     **{name: ValidCall(make) for name, make in COMPLIANCE_CALLS.items()},
     **{name: ValidCall(make) for name, make in INVENTORY_CALLS.items()},
+    **{name: ValidCall(make) for name, make in PARAMETER_STORE_CALLS.items()},
     **{name: ValidCall(make) for name, make in KMS_CALLS.items()},
     **{name: ValidCall(make) for name, make in LOGS_CALLS.items()},
     **{name: ValidCall(make) for name, make in RESOURCE_GROUPS_CALLS.items()},

@@ -207,6 +207,26 @@ def inventory(aws: Aws) -> None:
     assert schema["Attributes"] == [{"Name": "Rack", "DataType": "string"}]
 
 
+def parameter_store(aws: Aws) -> None:
+    aws("ssm put-parameter", name="/from/aws/one", value="a", type="String")
+    aws("ssm put-parameter", name="/from/aws/secret", value="s3", type="SecureString", tier="Advanced")
+    put = aws("ssm put-parameter", name="/from/aws/one", value="b", overwrite=True)
+    assert (put["Version"], put["Tier"]) == (2, "Standard")
+    aws("ssm label-parameter-version", name="/from/aws/one", parameter_version=1, labels=["old"])
+    assert aws("ssm get-parameter", name="/from/aws/one:old")["Parameter"]["Value"] == "a"
+    assert aws("ssm get-parameters", names=["/from/aws/one", "/from/none"])["InvalidParameters"] == ["/from/none"]
+    below = aws("ssm get-parameters-by-path", path="/from", recursive=True, with_decryption=True)["Parameters"]
+    assert [each["Value"] for each in below] == ["b", "s3"]
+    history = aws("ssm get-parameter-history", name="/from/aws/one")["Parameters"]
+    assert [each.get("Labels") for each in history] == [["old"], None]
+    of_path = [{"Key": "Path", "Option": "Recursive", "Values": ["/from"]}]
+    assert len(aws("ssm describe-parameters", parameter_filters=of_path)["Parameters"]) == 2
+    gone = aws("ssm unlabel-parameter-version", name="/from/aws/one", parameter_version=1, labels=["old"])
+    assert gone["RemovedLabels"] == ["old"]
+    aws("ssm delete-parameter", name="/from/aws/one")
+    assert aws("ssm delete-parameters", names=["/from/aws/secret"])["DeletedParameters"] == ["/from/aws/secret"]
+
+
 JOURNEYS: tuple[Callable[[Aws], None], ...] = (
     tags,
     nodes,
@@ -220,6 +240,7 @@ JOURNEYS: tuple[Callable[[Aws], None], ...] = (
     just_in_time_access,
     compliance,
     inventory,
+    parameter_store,
 )
 
 

@@ -46,6 +46,18 @@ class DuplicateInstanceId(AwsError):
     """A node is named more than once."""
 
 
+class HierarchyLevelLimitExceededException(AwsError):
+    """The name has more levels than a hierarchy may have."""
+
+
+class HierarchyTypeMismatchException(AwsError):
+    """A parameter cannot change its type."""
+
+
+class IncompatiblePolicyException(AwsError):
+    """The policies of the parameter do not go together."""
+
+
 class InvalidActivation(AwsError):
     """The activation does not exist, is past its expiry, is used up, or the code is wrong."""
 
@@ -56,6 +68,10 @@ class InvalidActivationId(AwsError):
 
 class InvalidAggregatorException(AwsError):
     """The aggregators cannot be combined like this."""
+
+
+class InvalidAllowedPatternException(AwsError):
+    """The pattern is no regular expression."""
 
 
 class InvalidCommandId(AwsError):
@@ -98,6 +114,14 @@ class InvalidFilterKey(AwsError):
     """The filter's key is not one of those allowed."""
 
 
+class InvalidFilterOption(AwsError):
+    """The filter does not have this option."""
+
+
+class InvalidFilterValue(AwsError):
+    """The filter's value is not one of those allowed."""
+
+
 class InvalidInstanceId(AwsError):
     """The node is not registered, or the id is not one of a managed node."""
 
@@ -126,6 +150,10 @@ class InvalidItemContentException(AwsError):
     """The content of an item cannot be used."""
 
 
+class InvalidKeyId(AwsError):
+    """The key does not exist or cannot be used."""
+
+
 class InvalidOptionException(AwsError):
     """The option cannot be used here."""
 
@@ -140,6 +168,14 @@ class InvalidParameters(AwsError):
 
 class InvalidPluginName(AwsError):
     """The document has no step of that name, or has several and none was named."""
+
+
+class InvalidPolicyAttributeException(AwsError):
+    """An attribute of the policy is missing or wrong."""
+
+
+class InvalidPolicyTypeException(AwsError):
+    """There is no such type of policy."""
 
 
 class InvalidResourceId(AwsError):
@@ -178,6 +214,38 @@ class MaxDocumentSizeExceeded(AwsError):
     """The content is larger than 64 KiB."""
 
 
+class ParameterAlreadyExists(AwsError):
+    """There is a parameter of this name, and it was not to be overwritten."""
+
+
+class ParameterLimitExceeded(AwsError):
+    """There are as many parameters as there may be."""
+
+
+class ParameterMaxVersionLimitExceeded(AwsError):
+    """The oldest version would have to go, and has a label."""
+
+
+class ParameterNotFound(AwsError):
+    """There is no parameter of this name."""
+
+
+class ParameterPatternMismatchException(AwsError):
+    """The value does not fit the parameter's pattern."""
+
+
+class ParameterVersionLabelLimitExceeded(AwsError):
+    """A version can have ten labels at most."""
+
+
+class ParameterVersionNotFound(AwsError):
+    """The parameter has no such version or label."""
+
+
+class PoliciesLimitExceededException(AwsError):
+    """A parameter can have ten policies at most."""
+
+
 class ResourceDataSyncNotFoundException(AwsError):
     """There is no resource data sync of this name."""
 
@@ -200,6 +268,10 @@ class TargetNotConnected(AwsError):
 
 class TooManyTagsError(AwsError):
     """A resource can have 50 tags at most."""
+
+
+class TooManyUpdates(AwsError):
+    """Another call is changing this at the same time."""
 
 
 class TotalSizeLimitExceededException(AwsError):

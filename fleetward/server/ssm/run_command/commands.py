@@ -20,7 +20,7 @@ from fleetward.server.errors import ValidationException
 from fleetward.server.iam import context as keys_of
 from fleetward.server.iam import principals
 from fleetward.server.schema import EPOCH, in_tenant
-from fleetward.server.ssm import documents, nodes, ssm
+from fleetward.server.ssm import documents, nodes, parameter_store, ssm
 from fleetward.server.ssm.errors import (
     DuplicateInstanceId,
     InvalidCommandId,
@@ -107,6 +107,7 @@ def begin(
         bound = documents_protocol.bind(document.document, parameters, matches=documents.fits)
     except documents_protocol.ParameterFault as fault:
         raise InvalidParameters(f"{fault.name}: {fault.reason}") from fault
+    parameter_store.references.check(call, [parameters, dict(document.content)])
     command_id = call.new_id()
     timeout = timedelta(seconds=options.get("TimeoutSeconds", DEFAULT_TIMEOUT))
     execution = timedelta(seconds=documents_protocol.execution_seconds(document.document, bound))
