@@ -135,7 +135,7 @@ def _blocks(page: str) -> Iterator[str]:
 
 
 def _arguments(command: str) -> tuple[str, ...]:
-    """Of a shell's line, continued by a backslash at its end; shlex does not know that one spares a dollar's sign too."""
+    """Of a shell's line, continued by a backslash at its end; shlex keeps one before a dollar."""
     return tuple(shlex.split(re.sub(r"[\\/]\s*\n", " ", command).replace("\\$", "$"))[1:])
 
 
