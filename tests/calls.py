@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from fleetward.protocol.sigv4 import Credentials
+from tests.calendars import calendar
 from tests.calls_access import ACCESS_CALLS
 from tests.calls_compliance import COMPLIANCE_CALLS
 from tests.calls_iam import IAM_CALLS, STS_CALLS, change_password
@@ -41,6 +42,7 @@ class Stage(SessionStage):
         self.node = node
         self._numbers = itertools.count(1)
         self.kept_output = ""
+        self.kept_calendar = ""
         self.user: Credentials | None = None
         """Whose call is to be made next, where it is a user's own."""
 
@@ -74,6 +76,16 @@ class Stage(SessionStage):
             content = json.dumps({**SHELL, "description": f"Version {number}."})
             self.root("UpdateDocument", Name=name, Content=content, DocumentVersion="$LATEST")
         return name
+
+    def calendar(self) -> str:
+        """The name of a calendar; one for all calls."""
+        if not self.kept_calendar:
+            name = self.name()
+            self.root(
+                "CreateDocument", Name=name, DocumentType="ChangeCalendar", DocumentFormat="TEXT", Content=calendar()
+            )
+            self.kept_calendar = name
+        return self.kept_calendar
 
     def command(self, **more: Any) -> str:
         """A new command for the stage's node; its id."""
@@ -310,6 +322,9 @@ CALLS: Mapping[str, ValidCall] = {
     ),
     "ssm:DeleteActivation": ValidCall(lambda stage: {"ActivationId": stage.server.activation()[0]}),
     "ssm:RegisterManagedInstance": ValidCall(_register, "nobody"),
+    "ssm:GetCalendarState": ValidCall(
+        lambda stage: {"CalendarNames": [stage.calendar()], "AtTime": "2030-01-01T00:00:00Z"}
+    ),
     "ssm:ListInstanceAssociations": ValidCall(lambda stage: {**_node_id(stage), "MaxResults": 50}, "node"),
     "fleetward:Leave": ValidCall(lambda stage: {}, "key"),
     "fleetward:AddRegion": ValidCall(lambda stage: {"RegionName": "us-east-1"}),

@@ -80,6 +80,7 @@ from fleetward.server.settings import Settings, SettingsFault
 from fleetward.server.sign_ins import providers
 from fleetward.server.ssm import (
     activations,
+    change_calendar,
     compliance,
     documents,
     inventory,
@@ -118,6 +119,7 @@ CAPABILITIES = (
     compliance,
     inventory,
     documents,
+    change_calendar,
     run_command,
     just_in_time_access,
     session_manager,

@@ -45,13 +45,25 @@ class Compute:
 
 
 @dataclass(frozen=True, slots=True)
+class ComputeApart:
+    """As `Compute`, in a process of its own that is ended after `seconds` of work: it comes to `Failed` then.
+
+    For what others' texts can make take long. `function` is one of a module; arguments and value are JSON's.
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = field(repr=False)
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """An effect that could not be had; `reason` is fit to be shown."""
 
     reason: str
 
 
-AskedEffect = HashPassword | VerifyPassword | FetchUrl | Compute
+AskedEffect = HashPassword | VerifyPassword | FetchUrl | Compute | ComputeApart
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 
 from fleetward.server import app
 from tests.aws_command import Aws, configured
+from tests.calendars import calendar, event
 from tests.calls import SETTING, SHELL, Stage
 from tests.calls_access import start_access_request
 from tests.channel import Channel
@@ -227,6 +229,16 @@ def parameter_store(aws: Aws) -> None:
     assert aws("ssm delete-parameters", names=["/from/aws/secret"])["DeletedParameters"] == ["/from/aws/secret"]
 
 
+def change_calendar(aws: Aws) -> None:
+    day = datetime.now(UTC) + timedelta(days=1)
+    text = calendar(event(f";VALUE=DATE:{day:%Y%m%d}"), kind="DEFAULT_CLOSED")
+    name = aws.stage.name()
+    aws("ssm create-document", name=name, content=text, document_type="ChangeCalendar", document_format="TEXT")
+    shown = aws("ssm get-calendar-state", calendar_names=[name])
+    assert (shown["State"], shown["NextTransitionTime"]) == ("CLOSED", f"{day:%Y-%m-%d}T00:00:00Z")
+    assert aws("ssm get-calendar-state", calendar_names=[name], at_time=f"{day:%Y-%m-%d}T12:00:00Z")["State"] == "OPEN"
+
+
 JOURNEYS: tuple[Callable[[Aws], None], ...] = (
     tags,
     nodes,
@@ -241,6 +253,7 @@ JOURNEYS: tuple[Callable[[Aws], None], ...] = (
     compliance,
     inventory,
     parameter_store,
+    change_calendar,
 )
 
 

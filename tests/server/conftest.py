@@ -23,7 +23,7 @@ from fleetward.server.backends.store_postgres import PostgresStore
 from fleetward.server.backends.store_sqlite import SqliteStore
 from fleetward.server.call import Call, Caller, Context, service_context
 from fleetward.server.edge import outside
-from fleetward.server.effects import Compute, Outside
+from fleetward.server.effects import Compute, ComputeApart, Outside
 from fleetward.server.iam import evaluate, principals
 from fleetward.server.keys import KeyRing
 from fleetward.server.schema import metadata
@@ -134,7 +134,7 @@ class World:
         outcome = outcomes.get(timeout=60)
         if isinstance(outcome, BaseException):
             raise outcome
-        if isinstance(outcome, Outside) and all(isinstance(effect, Compute) for effect in outcome.effects):
+        if isinstance(outcome, Outside) and all(isinstance(each, Compute | ComputeApart) for each in outcome.effects):
             computed = [outside.computed(effect.function, effect.arguments) for effect in outcome.effects]  # type: ignore[union-attr]
             return self.submit(entry, replace(context, outcomes=(*context.outcomes, *computed)), request)
         return outcome

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fleetward.server.edge.apart import computed_apart
 from fleetward.server.edge.fetch import Fetcher
 from fleetward.server.edge.passwords import Passwords
-from fleetward.server.effects import AskedEffect, Compute, FetchUrl, HashPassword, VerifyPassword
+from fleetward.server.effects import AskedEffect, Compute, ComputeApart, FetchUrl, HashPassword, VerifyPassword
 from fleetward.server.errors import AwsError
 
 
@@ -33,6 +34,8 @@ class Performer:
                 return await self._fetcher.fetch(effect.url, effect.most_bytes, effect.seconds)
             case Compute(function, arguments):
                 return await asyncio.to_thread(computed, function, arguments)
+            case ComputeApart(function, arguments, seconds):
+                return await asyncio.to_thread(computed_apart, function, arguments, seconds)
 
 
 def computed(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:

@@ -102,6 +102,10 @@ class InvalidDocumentSchemaVersion(AwsError):
     """The schemaVersion is not one that documents of this type have."""
 
 
+class InvalidDocumentType(AwsError):
+    """The document is of another type than is needed."""
+
+
 class InvalidDocumentVersion(AwsError):
     """The document has no such version, or it is not shared with the caller."""
 
@@ -276,6 +280,10 @@ class TooManyUpdates(AwsError):
 
 class TotalSizeLimitExceededException(AwsError):
     """What was sent is larger than it may be."""
+
+
+class UnsupportedCalendarException(AwsError):
+    """The calendar cannot be followed as it stands."""
 
 
 class UnsupportedInventoryItemContextException(AwsError):

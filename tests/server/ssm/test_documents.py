@@ -124,7 +124,7 @@ def test_json_is_given_as_yaml_with_readable_scripts(world: Any) -> None:
 
 
 def test_a_calendar_is_text_and_comes_back_as_text(world: Any) -> None:
-    text = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nEND:VCALENDAR\r\n"
+    text = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nX-CALENDAR-TYPE:DEFAULT_OPEN\r\nEND:VCALENDAR\r\n"
     create(world, "Calendar", Content=text, DocumentType="ChangeCalendar", DocumentFormat="TEXT")
     got = world.call("GetDocument", {"Name": "Calendar", "DocumentFormat": "YAML"})
     assert (got["Content"], got["DocumentFormat"], got["DocumentType"]) == (text, "TEXT", "ChangeCalendar")

@@ -36,8 +36,8 @@ def listed_world(world: Any) -> Any:
     world.call("CreateDocument", {"Name": "shell-session", "Content": session, "DocumentType": "Session"})
     for name, recipients in (("Private", []), ("Shared", [world.account]), ("Public", ["all", world.account])):
         world.call("CreateDocument", {"Name": name, "Content": content()}, account=world.other_account)
-        if recipients:
-            request = {"Name": name, "PermissionType": "Share", "AccountIdsToAdd": recipients}
+        for recipient in recipients:
+            request = {"Name": name, "PermissionType": "Share", "AccountIdsToAdd": [recipient]}
             world.call("ModifyDocumentPermission", request, account=world.other_account)
     return world
 

@@ -35,6 +35,7 @@ WITH_TAGS_OF_THEIR_OWN = frozenset({"CloudFormation", "ConformancePackTemplate"}
 """Types whose YAML has tags such as !Ref; it is kept as it comes and never converted."""
 MAY_BE_TEXT = frozenset({"ApplicationConfiguration", "ChangeCalendar", "ProblemAnalysisTemplate", "QuickSetup"})
 CEDAR = "AutoApprovalPolicy"
+CALENDAR = "ChangeCalendar"
 LIST_TYPES = frozenset({"MapList", "StringList"})
 
 _SCHEMA_VERSION = re.compile(r"[0-9]+\.[0-9]+")
@@ -89,7 +90,7 @@ def parsed(stored: Source) -> Content:
     """What a text says; raises InvalidDocumentContent or InvalidDocumentSchemaVersion."""
     if stored.document_type == CEDAR:  # whatever its format is said to be, as in AWS
         return Content(None, None, "", "", (), ())
-    if stored.format == "TEXT" or stored.document_type == "ChangeCalendar":
+    if stored.format == "TEXT" or stored.document_type == CALENDAR:
         return _text(stored)
     if stored.format == "YAML" and stored.document_type in WITH_TAGS_OF_THEIR_OWN:
         return Content(None, None, "", "", (), ())
@@ -112,9 +113,9 @@ def runnable(stored: Source) -> protocol.Document:
 
 def _text(stored: Source) -> Content:
     if stored.document_type not in MAY_BE_TEXT or stored.format != "TEXT":
-        allowed = "TEXT" if stored.document_type == "ChangeCalendar" else "JSON or YAML"
+        allowed = "TEXT" if stored.document_type == CALENDAR else "JSON or YAML"
         raise InvalidDocumentContent(f"Documents of type {stored.document_type} are of the format {allowed}.")
-    if stored.document_type == "ChangeCalendar":
+    if stored.document_type == CALENDAR:
         lines = stored.text.strip().splitlines()
         if lines[:1] != ["BEGIN:VCALENDAR"] or lines[-1:] != ["END:VCALENDAR"]:
             raise InvalidDocumentContent("A ChangeCalendar is iCalendar text from BEGIN:VCALENDAR to END:VCALENDAR.")

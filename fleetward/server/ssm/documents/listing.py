@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Text, and_, bindparam, func, literal, or_, select, type_coerce
+from sqlalchemy import ColumnElement, Select, Text, and_, bindparam, func, literal, null, or_, select, type_coerce
 
 from fleetward.server import paging
 from fleetward.server.call import Call
@@ -114,7 +114,7 @@ _COLUMNS = (
     documents.c.created_at,
 )
 _DEFAULT_VERSIONS = (
-    select(*_COLUMNS, literal("").label("content"))
+    select(*_COLUMNS, literal("").label("content"), null().label("timeline"))
     .join(
         versions,
         and_(

@@ -55,6 +55,7 @@ versions = Table(
     Column("review_status", String(16)),
     Column("created_at", UtcDateTime, nullable=False),
     Column("cloud_providers", Json),
+    Column("timeline", Json),  # of a ChangeCalendar: calendars.Timeline
     Index("documents_versions_name", "account_id", "region", "name", "version_name", unique=True),
 )
 
@@ -142,6 +143,8 @@ class ResolvedDocument:
     requires: Sequence[Mapping[str, Any]] | None = None
     author: str | None = None
     review_status: str | None = None
+    timeline: Sequence[Any] | None = field(default=None, repr=False)
+    """Of a ChangeCalendar: the members of its `calendars.Timeline`."""
 
     @property
     def source(self) -> content.Source:
@@ -201,4 +204,5 @@ def resolved(call: Call, head: Row[Any], version: Row[Any]) -> ResolvedDocument:
         requires=version.requires,
         author=version.author,
         review_status=version.review_status,
+        timeline=version.timeline,
     )

@@ -10,12 +10,23 @@ from sqlalchemy import Row, bindparam, select
 from fleetward.protocol import document as protocol
 from fleetward.server import paging
 from fleetward.server.call import Call, Resource
-from fleetward.server.errors import ValidationException
+from fleetward.server.effects import ComputeApart, Failed, Outside
+from fleetward.server.errors import AwsError, ValidationException
 from fleetward.server.iam import context as keys_of
 from fleetward.server.iam.context import Conditions
 from fleetward.server.schema import in_tenant
 from fleetward.server.ssm import ssm, tags
-from fleetward.server.ssm.documents import access, cedar, content, describe, owned_by_aws, reviews, sharing, store
+from fleetward.server.ssm.documents import (
+    access,
+    calendars,
+    cedar,
+    content,
+    describe,
+    owned_by_aws,
+    reviews,
+    sharing,
+    store,
+)
 from fleetward.server.ssm.documents.access import DEFAULT, LATEST, RESOURCE_TYPE, TYPE_KEY, given, resources
 from fleetward.server.ssm.documents.store import key
 from fleetward.server.ssm.errors import (
@@ -60,7 +71,7 @@ def _asked_for(call: Call, request: Mapping[str, Any]) -> Conditions:
 
 
 @ssm.operation("CreateDocument", resources=_to_be_created, conditions=_asked_for)
-def create_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+def create_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any] | Outside:
     """Store a document; its first version is the default, and active at once."""
     name, document_type = request["Name"], request.get("DocumentType", "Command")
     _refuse_reserved(name)
@@ -70,6 +81,9 @@ def create_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
         raise DocumentLimitExceeded(f"An account can have {store.DOCUMENT_LIMIT} documents in a region; delete one.")
     source, read = content.check(request["Content"], document_type, request.get("DocumentFormat", "JSON"))
     _check_approval_policy(call, name, document_type, source)
+    timeline = _timeline(call, source)
+    if isinstance(timeline, Outside):
+        return timeline
     head = {
         "name": name,
         "document_type": document_type,
@@ -92,13 +106,14 @@ def create_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
         cloud_providers=request.get("CloudProviders"),
         requires=request.get("Requires"),
         review_status=reviews.at_first(document_type),
+        timeline=timeline,
     )
     tags.put(call, RESOURCE_TYPE, name, labels)
     return {"DocumentDescription": describe.description(call, access.resolve(call, name, "1"))}
 
 
 @ssm.operation("UpdateDocument", resources=resources)
-def update_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
+def update_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any] | Outside:
     """Add a version after the latest one; the default version stays where it is."""
     name = request["Name"]
     _refuse_library(name)
@@ -116,6 +131,9 @@ def update_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
     _check_version_name(call, name, request.get("VersionName"))
     if call.db.value(store.COUNT_VERSIONS, **key(call, name)) >= store.VERSION_LIMIT:
         raise DocumentVersionLimitExceeded(f"A document can have {store.VERSION_LIMIT} versions; delete one first.")
+    timeline = _timeline(call, source)
+    if isinstance(timeline, Outside):
+        return timeline
     number = head.last_number + 1
     _add_version(
         call,
@@ -129,6 +147,7 @@ def update_document(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
         cloud_providers=request.get("CloudProviders", latest.cloud_providers),
         requires=latest.requires,
         review_status=reviews.at_first(head.document_type),
+        timeline=timeline,
     )
     _change(call, name, default=head.default_version, latest=number, last=number)
     return {"DocumentDescription": describe.description(call, access.resolve(call, name, str(number)))}
@@ -248,6 +267,22 @@ def _check_approval_policy(call: Call, name: str, document_type: str, source: co
             f"An account can have {store.APPROVAL_POLICY_LIMIT} manual approval policies in a region; delete one."
         )
     _check_cedar(name, document_type, source)
+
+
+def _timeline(call: Call, source: content.Source) -> list[Any] | Outside | None:
+    """The states of a ChangeCalendar, or what has to be done outside to know them; None for other types."""
+    if source.document_type != content.CALENDAR:
+        return None
+    if not call.context.outcomes:
+        arguments = (source.text, call.now.timestamp())
+        return Outside((ComputeApart(calendars.timeline, arguments, calendars.SECONDS),))
+    (found,) = call.context.outcomes
+    if isinstance(found, AwsError):
+        raise found
+    if isinstance(found, Failed):
+        raise InvalidDocumentContent(f"The calendar cannot be used: {found.reason}; say it by fewer or simpler events.")
+    times: list[Any] = found
+    return times
 
 
 def _too_many(call: Call) -> bool:
