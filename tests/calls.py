@@ -17,6 +17,7 @@ import pytest
 from fleetward.protocol.sigv4 import Credentials
 from tests.calendars import calendar
 from tests.calls_access import ACCESS_CALLS
+from tests.calls_associations import ASSOCIATION_CALLS
 from tests.calls_compliance import COMPLIANCE_CALLS
 from tests.calls_iam import IAM_CALLS, STS_CALLS, change_password
 from tests.calls_inventory import INVENTORY_CALLS
@@ -346,6 +347,7 @@ CALLS: Mapping[str, ValidCall] = {
     "fleetward:ListCommandOutputs": ValidCall(_invocation),
     "fleetward:LocateCommandOutput": ValidCall(_output),
     **{name: ValidCall(make, by) for name, (make, by) in ACCESS_CALLS.items()},
+    **{name: ValidCall(make, by) for name, (make, by) in ASSOCIATION_CALLS.items()},
     **{name: ValidCall(make) for name, make in COMPLIANCE_CALLS.items()},
     **{name: ValidCall(make) for name, make in INVENTORY_CALLS.items()},
     **{name: ValidCall(make) for name, make in PARAMETER_STORE_CALLS.items()},

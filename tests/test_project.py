@@ -276,7 +276,6 @@ TESTED_BY: dict[str, str] = {
     "fleetward/server/ssm/nodes/filters.py": "tests/server/ssm/nodes/test_listing.py",
     "fleetward/server/ssm/nodes/table.py": "tests/server/ssm/nodes/test_registration.py",
     "fleetward/server/ssm/parameter_store/table.py": "tests/server/ssm/parameter_store/test_writing.py",
-    "fleetward/server/ssm/state_manager.py": "tests/api/test_bad_input.py",
     "fleetward/server/ssmmessages.py": "tests/server/edge/test_channels.py",
     "fleetward/testing/bus_checks.py": "tests/server/backends/test_bus_local.py",
     "fleetward/testing/objects_checks.py": "tests/server/backends/test_objects_folder.py",

@@ -23,7 +23,7 @@ from tests.calendars import calendar, event
 from tests.calls import SETTING, SHELL, Stage
 from tests.calls_access import start_access_request
 from tests.channel import Channel
-from tests.serving import ServerProcess
+from tests.serving import ServerProcess, eventually
 
 AWS = Path(sys.executable).with_name("aws")
 
@@ -239,6 +239,47 @@ def change_calendar(aws: Aws) -> None:
     assert aws("ssm get-calendar-state", calendar_names=[name], at_time=f"{day:%Y-%m-%d}T12:00:00Z")["State"] == "OPEN"
 
 
+def associations(aws: Aws) -> None:
+    node_id, script = aws.stage.node.node_id, {"commands": ["true"]}
+    targets = [{"Key": "InstanceIds", "Values": [node_id]}]
+    asked = {"name": "AWS-RunShellScript", "parameters": script, "targets": targets}
+    made = aws("ssm create-association", **asked, association_name="nightly")["AssociationDescription"]
+    named = {"association_id": made["AssociationId"]}
+    found = aws("ssm describe-association", **named)["AssociationDescription"]
+    assert (found["Targets"], found["AssociationVersion"]) == (targets, "1")
+    aws("ssm update-association", **named, **asked, schedule_expression="rate(1 day)")
+    versions = aws("ssm list-association-versions", **named)["AssociationVersions"]
+    assert [each["AssociationVersion"] for each in versions] == ["2", "1"]
+    aws("ssm start-associations-once", association_ids=[made["AssociationId"]])
+    newest, *_ = aws("ssm describe-association-executions", **named)["AssociationExecutions"]
+    ran = {**named, "execution_id": newest["ExecutionId"]}
+
+    def reached() -> bool:
+        found = aws("ssm describe-association-execution-targets", **ran)["AssociationExecutionTargets"]
+        return [each["ResourceId"] for each in found] == [node_id]
+
+    eventually(reached)
+
+    def released() -> bool:
+        found = aws("ssm describe-instance-associations-status", instance_id=node_id)["InstanceAssociationStatusInfos"]
+        return made["AssociationId"] in {each["AssociationId"] for each in found}
+
+    eventually(released)
+    effective = aws("ssm describe-effective-instance-associations", instance_id=node_id)["Associations"]
+    assert "aws:runShellScript" in effective[0]["Content"]
+    document = aws.stage.document()
+    entry = {"Name": document, "InstanceId": node_id}
+    (other,) = aws("ssm create-association-batch", entries=[entry])["Successful"]
+    told = {"Date": "2030-01-01T00:00:00Z", "Name": "Success", "Message": "It went well."}
+    aws("ssm update-association-status", name=document, instance_id=node_id, association_status=told)
+    wanted = [{"key": "Name", "value": document}]
+    listed = aws("ssm list-associations", association_filter_list=wanted)["Associations"]
+    assert [each["AssociationId"] for each in listed] == [other["AssociationId"]]
+    for association_id in (made["AssociationId"], other["AssociationId"]):
+        aws("ssm delete-association", association_id=association_id)
+    assert aws("ssm list-associations", association_filter_list=wanted)["Associations"] == []
+
+
 JOURNEYS: tuple[Callable[[Aws], None], ...] = (
     tags,
     nodes,
@@ -254,6 +295,7 @@ JOURNEYS: tuple[Callable[[Aws], None], ...] = (
     inventory,
     parameter_store,
     change_calendar,
+    associations,
 )
 
 

@@ -256,6 +256,7 @@ OF_NODES_TOO = (
     "ssm:DescribeDocument",
     "ssm:GetParameter",
     "ssm:GetParameters",
+    "ssm:ListAssociations",
 )
 """What the role of nodes allows them, and operators do as well."""
 

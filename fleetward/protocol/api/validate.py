@@ -69,8 +69,8 @@ def faults_message(violations: Sequence[Violation]) -> str:
     return f"{len(violations)} validation error{plural} detected: {listed}"
 
 
-ANSWERED_EMPTY = frozenset({"NotificationType"})
-"""Enumerations that AWS answers empty where nothing was given."""
+BEYOND_THE_MODEL = frozenset({("NotificationType", ""), ("AssociationStatusName", "Associated")})
+"""What AWS answers although its enumerations do not name it: nothing where nothing was given, the first status."""
 
 
 def check_result(operation: Operation, result: Mapping[str, Any]) -> list[str]:
@@ -95,7 +95,7 @@ def _mismatches(shape: Shape, value: Any, path: str) -> list[str]:
         key, entry = shape.key.shape, shape.value.shape
         lines = [line for name in plain for line in _mismatches(key, name, f"{path} key")]
         return lines + [line for name, each in plain.items() for line in _mismatches(entry, each, f"{path}[{name!r}]")]
-    if shape.enum and plain not in shape.enum and (plain or shape.name not in ANSWERED_EMPTY):
+    if shape.enum and plain not in shape.enum and (shape.name, plain) not in BEYOND_THE_MODEL:
         return [f"{path}: {plain!r} is not one of {', '.join(shape.enum)}"]
     if shape.kind == "timestamp" and plain.tzinfo is None:
         return [f"{path}: a time without zone"]

@@ -6,6 +6,26 @@ from fleetward.server.errors import AwsError
 from fleetward.server.paging import InvalidNextToken as InvalidNextToken
 
 
+class AssociationAlreadyExists(AwsError):
+    """The document is associated with the node already."""
+
+
+class AssociationDoesNotExist(AwsError):
+    """There is no such association."""
+
+
+class AssociationExecutionDoesNotExist(AwsError):
+    """The association has no such execution."""
+
+
+class AssociationLimitExceeded(AwsError):
+    """The account has as many associations as it may have."""
+
+
+class AssociationVersionLimitExceeded(AwsError):
+    """The association has as many versions as it may have."""
+
+
 class ComplianceTypeCountLimitExceededException(AwsError):
     """The node has as many custom compliance types as it may have."""
 
@@ -72,6 +92,14 @@ class InvalidAggregatorException(AwsError):
 
 class InvalidAllowedPatternException(AwsError):
     """The pattern is no regular expression."""
+
+
+class InvalidAssociation(AwsError):
+    """The association cannot be run like this."""
+
+
+class InvalidAssociationVersion(AwsError):
+    """The association has no such version, or a later one."""
 
 
 class InvalidCommandId(AwsError):
@@ -166,6 +194,10 @@ class InvalidOutputFolder(AwsError):
     """The place for outputs cannot be used."""
 
 
+class InvalidOutputLocation(AwsError):
+    """The output location names no bucket."""
+
+
 class InvalidParameters(AwsError):
     """A parameter's value cannot be used."""
 
@@ -192,6 +224,18 @@ class InvalidResourceType(AwsError):
 
 class InvalidResultAttributeException(AwsError):
     """The result attribute cannot be had."""
+
+
+class InvalidSchedule(AwsError):
+    """The schedule cannot be read, or is due too often."""
+
+
+class InvalidTarget(AwsError):
+    """The targets cannot be read, or name no nodes."""
+
+
+class InvalidTargetMaps(AwsError):
+    """Target maps cannot be used with this document."""
 
 
 class InvalidTypeNameException(AwsError):
@@ -266,6 +310,10 @@ class ServiceSettingNotFound(AwsError):
     """There is no service setting with this id."""
 
 
+class StatusUnchanged(AwsError):
+    """The status is what it was."""
+
+
 class TargetNotConnected(AwsError):
     """The node is not registered, or its control channel is not open."""
 
@@ -292,3 +340,7 @@ class UnsupportedInventoryItemContextException(AwsError):
 
 class UnsupportedInventorySchemaVersionException(AwsError):
     """The type has no such schema version."""
+
+
+class UnsupportedPlatformType(AwsError):
+    """The document does not run on the platform of the node."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from fleetward.server.ssm.documents import cedar, describe, listing, reviews, sharing, versions
 from fleetward.server.ssm.documents.access import DEFAULT, LATEST, of_type, resolve, resource
+from fleetward.server.ssm.documents.owned_by_aws import OWNER as OWNED_BY_AWS
 from fleetward.server.ssm.documents.patterns import fits
 from fleetward.server.ssm.documents.store import ResolvedDocument
 
 __all__ = [
     "DEFAULT",
     "LATEST",
+    "OWNED_BY_AWS",
     "ResolvedDocument",
     "cedar",
     "describe",

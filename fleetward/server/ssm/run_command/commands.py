@@ -99,9 +99,19 @@ def send_command(call: Call, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def begin(
-    call: Call, document: documents.ResolvedDocument, targets: Targets, options: Mapping[str, Any]
+    call: Call,
+    document: documents.ResolvedDocument,
+    targets: Targets,
+    options: Mapping[str, Any],
+    *,
+    carrier: str | None = None,
+    deliver_for: timedelta | None = None,
 ) -> dict[str, Any]:
-    """SendCommand for capabilities that run commands; `options` has its optional members. Returns the row."""
+    """SendCommand for capabilities that run commands; `options` has its optional members. Returns the row.
+
+    With `carrier` the capability of that name tells nodes by itself (InvocationsReleased) and takes what they report
+    (`reported.record`); `deliver_for` is how long a node may stay away then.
+    """
     parameters = options.get("Parameters", {})
     try:
         bound = documents_protocol.bind(document.document, parameters, matches=documents.fits)
@@ -109,7 +119,7 @@ def begin(
         raise InvalidParameters(f"{fault.name}: {fault.reason}") from fault
     parameter_store.references.check(call, [parameters, dict(document.content)])
     command_id = call.new_id()
-    timeout = timedelta(seconds=options.get("TimeoutSeconds", DEFAULT_TIMEOUT))
+    timeout = deliver_for or timedelta(seconds=options.get("TimeoutSeconds", DEFAULT_TIMEOUT))
     execution = timedelta(seconds=documents_protocol.execution_seconds(document.document, bound))
     row = {
         **call.tenant,
@@ -119,7 +129,7 @@ def begin(
         "platform_types": list(document.platform_types),
         "step_count": len(document.document.steps),
         "options": _kept_options(options, targets),
-        "content": _content(command_id, document, bound, options),
+        "content": "" if carrier else _content(command_id, document, bound, options),
         "requested_at": call.now,
         "deliver_until": call.now + timeout,
         "expires_at": call.now + timeout + execution,
@@ -133,6 +143,7 @@ def begin(
         "ended": {},
         "ended_released": 0,
         "caller_arn": call.caller.arn,
+        "carrier": carrier,
     }
     call.db.run(ADD_COMMAND, row)
     jobs.start(call, "command", command_id, {"after": ""})
@@ -181,6 +192,27 @@ def find(call: Call, command_id: str) -> Row[Any]:
     if row is None:
         raise InvalidCommandId(f"There is no command {command_id}.")
     return row
+
+
+def drop_waiting(call: Call, command_id: str) -> None:
+    """Let no more of a command's nodes begin; those that were told go on."""
+    row = table.lock(call, [command_id]).get(command_id)
+    if row is not None and (not row.resolved or table.Tally(row).waiting > 0):
+        call.db.run(CANCEL, table.key(call, command_id))
+        jobs.start(call, "command-stop", command_id, {})
+
+
+def cancel(call: Call, command_id: str) -> None:
+    """Cancel a whole command, as far as it has not finished."""
+    row = table.lock(call, [command_id]).get(command_id)
+    if row is not None and not (row.resolved and table.Tally(row).ended_total >= row.target_count):
+        call.db.run(CANCEL, table.key(call, command_id))
+        jobs.start(call, "command-cancel", command_id, {"nodes": [], "after": ""})
+
+
+def cancel_on(call: Call, command_id: str, node_ids: Sequence[str]) -> None:
+    """Cancel a command on some of its nodes, as far as they have not finished."""
+    jobs.start(call, "command-cancel", command_id, {"nodes": list(node_ids), "after": ""})
 
 
 def halt(call: Call, reason: str) -> dict[str, Any]:

@@ -196,18 +196,27 @@ def release_next(call: Call, tally: Tally) -> None:
     released = call.db.values(WAITING, **table.key(call, row.command_id), most=most)
     times = {"now": call.now, "due": min(call.now + DELAYED_AFTER, row.deliver_until)}
     call.db.run(RELEASE, [{**table.key(call, row.command_id, node_id), **times} for node_id in released])
+    _tell(call, row, released)
+    tally.released += len(released)
+    if number > most and len(released) == most:
+        jobs.start(call, "command-release", row.command_id, {})
+
+
+def _tell(call: Call, row: Row[Any], node_ids: Sequence[str]) -> None:
+    """A message to each node, or the news to the capability that tells them."""
+    if row.carrier is not None:
+        if node_ids:
+            call.emit(table.InvocationsReleased(row.carrier, row.command_id, tuple(node_ids)))
+        return
     mailbox.post(
         call,
         [
             mailbox.Message(
                 node_id, job_id(row.command_id, node_id), "command", row.command_id, expires_at=row.deliver_until
             )
-            for node_id in released
+            for node_id in node_ids
         ],
     )
-    tally.released += len(released)
-    if number > most and len(released) == most:
-        jobs.start(call, "command-release", row.command_id, {})
 
 
 @ssm.job("command-release")
@@ -274,7 +283,7 @@ def _cancel(call: Call, tally: Tally, unfinished: Sequence[Row[Any]]) -> None:
     for each in unfinished:
         if each.released_at is None:
             unreleased.append(each.node_id)
-        elif each.status in OPEN and not mailbox.was_sent(call, each.node_id, job_id(command_id, each.node_id)):
+        elif tally.row.carrier is not None or _waits(call, each):  # what others carry, nodes know as no job
             unsent.append(each.node_id)
         elif each.status != InvocationStatus.CANCELLING.value:
             sent.append(each.node_id)
@@ -299,9 +308,15 @@ def _cancel(call: Call, tally: Tally, unfinished: Sequence[Row[Any]]) -> None:
     )
 
 
+def _waits(call: Call, row: Row[Any]) -> bool:
+    return row.status in OPEN and not mailbox.was_sent(call, row.node_id, job_id(row.command_id, row.node_id))
+
+
 def _end(call: Call, tally: Tally, node_ids: Sequence[str], status: InvocationStatus, *, released: bool) -> None:
     table.end_invocations(call, [(tally.row.command_id, node_id, status) for node_id in node_ids])
     if node_ids:
+        if tally.row.carrier is not None:
+            call.emit(table.InvocationsEnded(tally.row.carrier, tally.row.command_id, tuple(node_ids), status))
         tally.end(status, released=released, number=len(node_ids))
 
 

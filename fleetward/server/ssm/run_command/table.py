@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Row, String, Table, Text, bindparam, select, update
@@ -35,6 +36,7 @@ commands = Table(
     Column("ended", Json, nullable=False),  # how many invocations ended how: InvocationStatus -> number
     Column("ended_released", Integer, nullable=False, default=0),  # of those that were released
     Column("caller_arn", Text, nullable=False, default=""),
+    Column("carrier", String(16)),  # the capability by which nodes hear of it; null: this one
     Index("run_command_commands_newest", "account_id", "region", "requested_at", "command_id"),
 )
 
@@ -111,6 +113,25 @@ END_INVOCATION = (
     .where(*THIS_INVOCATION)
     .values(status=bindparam("to_status"), ended_at=bindparam("now"), due_at=None)
 )
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationsReleased:
+    """Event: another capability's command may go to these nodes now; the capability tells them."""
+
+    carrier: str
+    command_id: str
+    node_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InvocationsEnded:
+    """Event: the server itself ended these nodes' part in another capability's command."""
+
+    carrier: str
+    command_id: str
+    node_ids: tuple[str, ...]
+    status: InvocationStatus
 
 
 def key(call: Call, command_id: str, node_id: str | None = None) -> dict[str, str]:
