@@ -286,6 +286,7 @@ def _query(scene: Scene) -> None:
 
 
 PRESUMED: Mapping[str, Callable[[Scene], Any]] = {
+    "add-tags-to-resource/2": _parameter("My-Parameter"),
     "add-tags-to-resource/3": lambda scene: scene.own_document("My-Document"),
     "cancel-command": lambda scene: scene.sent("662add3d-5831-4a10-b64a-f2ff3EXAMPLE"),
     "create-activation": _role("HybridWebServersRole"),
