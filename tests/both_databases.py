@@ -78,9 +78,11 @@ class Core:
         """Run an entry `(call, request)`."""
         return self.submit(Entry("test", function), request, **tenant).result(30)
 
-    def batch(self, function: Callable[[Call, Any], Any], requests: Sequence[Any], **tenant: str) -> list[Any]:
+    def batch(
+        self, function: Callable[[Call, Any], Any], requests: Sequence[Any], together: int = BATCH, **tenant: str
+    ) -> list[Any]:
         """Run a batch entry with `requests` that arrive one after the other; outputs in their order."""
-        entry = Entry("test", function, together=BATCH)
+        entry = Entry("test", function, together=together)
         return [future.result(30) for future in [self.submit(entry, request, **tenant) for request in requests]]
 
     def _deliver(self, finished: Sequence[Any]) -> None:

@@ -51,6 +51,8 @@ REPLIES_REMEMBERED = timedelta(hours=3)
 OVERLOOKED_AFTER = timedelta(seconds=5)
 WOKEN_AT_ONCE = 5000
 BATCH = 1000
+TAKEN_AT_ONCE = 250
+"""Nodes whose messages one entry takes: what it renders makes it dearer than other batches."""
 POLLING = -1
 """The epoch that the polling road sends under."""
 

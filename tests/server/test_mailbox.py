@@ -10,7 +10,7 @@ import pytest
 
 from fleetward.server import mailbox, presence
 from fleetward.server.call import Call, Sent, service_context
-from fleetward.server.mailbox import POLLING, GivenUp, Lane, Message, Outgoing, Refused, Rendered
+from fleetward.server.mailbox import POLLING, TAKEN_AT_ONCE, GivenUp, Lane, Message, Outgoing, Refused, Rendered
 from tests.both_databases import ACCOUNT, REGION, Core
 
 N1 = "mi-00000000000000001"
@@ -361,8 +361,8 @@ def test_a_thousand_nodes_are_served_together(core: Core) -> None:
     core.batch(presence.connect, [(node, "server", "3.3") for node in nodes])
     expires = core.time + timedelta(hours=1)
     core.do(lambda call: mailbox.post(call, [Message(node, "m", "k", "s", expires) for node in nodes]))
-    answers = core.batch(mailbox.take(renderers), [(node, 1) for node in nodes])
+    answers = core.batch(mailbox.take(renderers), [(node, 1) for node in nodes], TAKEN_AT_ONCE)
     assert [[message.node_id for message in answer] for answer in answers] == [[node] for node in nodes]
     core.batch(mailbox.acknowledge, [(node, "m", 200, "") for node in nodes])
     core.advance(minutes=1)
-    assert core.batch(mailbox.take(renderers), [(node, 1) for node in nodes]) == [[]] * 1000
+    assert core.batch(mailbox.take(renderers), [(node, 1) for node in nodes], TAKEN_AT_ONCE) == [[]] * 1000

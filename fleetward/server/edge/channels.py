@@ -49,7 +49,9 @@ class Channels:
         self._replies = {topic: entry for service in services for topic, entry in service.replies.items()}
         self.reply_entry = lru_cache(maxsize=64)(self._reply_entry)
         renderers = {kind: function for service in services for kind, function in service.messages.items()}
-        self.take = Entry("mailbox.take", mailbox.take(renderers.__getitem__), together=BATCH, audit=False)
+        self.take = Entry(
+            "mailbox.take", mailbox.take(renderers.__getitem__), together=mailbox.TAKEN_AT_ONCE, audit=False
+        )
 
     def __len__(self) -> int:
         return len(self._open)

@@ -10,10 +10,11 @@ from fleetward.server.s3 import objects, s3
 from fleetward.server.s3.access import Bucket, Request, authorize, find, operation
 from fleetward.server.s3.buckets import expect_owner
 from fleetward.server.s3.conditions import names
-from fleetward.server.s3.errors import MalformedXML, NoSuchKey, PreconditionFailed
+from fleetward.server.s3.errors import NoSuchKey, PreconditionFailed
 from fleetward.server.service import decides_itself
 
 MOST_AT_ONCE = 1000
+"""Objects of one request, as the API has it."""
 
 
 def _action(request: Request) -> str:
@@ -55,15 +56,15 @@ def _check(request: Request, etag: str) -> None:
     "DeleteObjects", action="s3:DeleteObject", resources=decides_itself, resource_policies=True, audience="anyone"
 )
 def delete_objects(call: Call, request: Request) -> dict[str, Any]:
-    """Each object is decided and told by itself; one that fails does not keep the others (API reference)."""
+    """Each object is decided and told by itself; one that fails does not keep the others (API reference).
+
+    The edge gives it a few at a time.
+    """
     bucket = find(call, request["Bucket"])
     expect_owner(bucket, request.get("ExpectedBucketOwner"))
-    wanted = (request.get("Delete") or {}).get("Objects", [])
-    if not 1 <= len(wanted) <= MOST_AT_ONCE:
-        raise MalformedXML(f"1 to {MOST_AT_ONCE} objects are deleted at once")
     deleted: list[dict[str, Any]] = []
     errors: list[dict[str, Any]] = []
-    for each in wanted:
+    for each in request["Delete"]["Objects"]:
         one = {"Bucket": bucket.name, "Key": each["Key"]}
         one |= {"VersionId": each["VersionId"]} if each.get("VersionId") else {}
         one |= {"IfMatch": each["ETag"]} if each.get("ETag") else {}

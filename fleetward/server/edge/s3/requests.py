@@ -30,7 +30,7 @@ from fleetward.server.edge.s3.intake import Expected, Intake
 from fleetward.server.edge.s3.outflow import PIECE, Outflow
 from fleetward.server.errors import AwsError
 from fleetward.server.ports import Clock, Objects
-from fleetward.server.s3 import content, multipart, post_policy, writing
+from fleetward.server.s3 import content, deleting, multipart, post_policy, writing
 from fleetward.server.s3.access import Bucket
 from fleetward.server.s3.content import Stored
 from fleetward.server.s3.errors import (
@@ -62,6 +62,8 @@ PARSED_AT_ONCE = 64 * 1024
 """Longer documents are read on a worker thread."""
 
 MOST_QUERY_FIELDS = 1000
+DELETED_AT_ONCE = 100
+"""Objects of one request that one entry deletes."""
 WRAPPING = 64 * 1024 * 1024
 """What chunks may add to the largest part."""
 
@@ -120,7 +122,10 @@ class Storage:
             await self._upload(exchange)
         elif name == "CompleteMultipartUpload":
             exchange.request["Plan"] = await self._pipeline.call(PLAN, _context(exchange), exchange.request)
-        await self._record(exchange)
+        if name == "DeleteObjects":
+            await self._delete(exchange)
+        else:
+            await self._record(exchange)
         if name == "GetObject":
             return await self._download(exchange)
         return None
@@ -189,6 +194,21 @@ class Storage:
             raise
         finally:
             exchange.request.pop("Plan", None)
+
+    async def _delete(self, exchange: Exchange) -> None:
+        """Many deletions as several entries: each object is told by itself, and others get their turn in between."""
+        request = exchange.request
+        told: dict[str, list[Any]] = {"Deleted": [], "Errors": []}
+        wanted = (request.get("Delete") or {}).get("Objects", [])
+        if not 1 <= len(wanted) <= deleting.MOST_AT_ONCE:
+            raise MalformedXML(f"1 to {deleting.MOST_AT_ONCE} objects are deleted at once")
+        for first in range(0, len(wanted), DELETED_AT_ONCE):
+            some = {**request["Delete"], "Objects": wanted[first : first + DELETED_AT_ONCE]}
+            exchange.request = {**request, "Delete": some}
+            await self._record(exchange)
+            for name, each in told.items():
+                each += exchange.result.get(name, [])
+        exchange.result = {name: each for name, each in told.items() if each}
 
     # --- forms -------------------------------------------------------------------------------------------------------
 
