@@ -312,3 +312,58 @@ def _everything(data: Path) -> bytes:
     kept = {"keys.json", "root-credentials.json", "ca.key", "server.key"}
     files = [file for file in data.rglob("*") if file.is_file() and file.name not in kept]
     return rows + b"".join(file.read_bytes() for file in files)
+
+
+def apply(machine: Machine, name: str, parameters: dict[str, list[str]]) -> str:
+    """CreateAssociation for this machine, which applies it at once; its id."""
+    made = machine.server.client().create_association(
+        Name=name, Targets=[{"Key": "InstanceIds", "Values": [machine.node_id]}], Parameters=parameters
+    )
+    return str(made["AssociationDescription"]["AssociationId"])
+
+
+def runs(machine: Machine, association_id: str) -> list[str]:
+    """The states of its executions, the newest first."""
+    found = machine.server.client().describe_association_executions(AssociationId=association_id)
+    return [str(each["Status"]) for each in found["AssociationExecutions"]]
+
+
+def test_an_association_is_applied_at_once_and_again_when_asked(machine: Machine, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    association_id = apply(machine, "AWS-RunShellScript", {"commands": [f"echo once >> {ran}"]})
+    until(lambda: runs(machine, association_id) == ["Success"], 15)
+    machine.server.client().start_associations_once(AssociationIds=[association_id])
+    until(lambda: ran.read_text() == "once\nonce\n", 15)
+    until(lambda: runs(machine, association_id) == ["Success", "Success"], 15)
+
+
+def test_kills_of_agent_and_server_while_an_association_runs_lose_no_end_and_run_nothing_twice(
+    machine: Machine, tmp_path: Path
+) -> None:
+    ran, go_on = tmp_path / "ran", tmp_path / "go-on"
+    survives = apply(
+        machine, "AWS-RunShellScript", {"commands": [f"echo a >> {ran}; until test -e {go_on}; do sleep 0.1; done"]}
+    )
+    until(ran.exists, 15)
+    machine.server.kill()
+    go_on.touch()
+    time.sleep(8)  # longer than an official agent tries to tell an end
+    machine.server.start()
+    until(lambda: runs(machine, survives) == ["Success"], 60)
+    broken = apply(machine, "AWS-RunShellScript", {"commands": [f"echo b >> {ran}; sleep 30"]})
+    until(lambda: "b" in ran.read_text(), 60)
+    machine.kill()
+    machine.start()
+    until(lambda: runs(machine, broken) == ["Failed"], 60)
+    assert ran.read_text() == "a\nb\n"
+
+
+def test_inventory_gathered_by_an_association_is_shown(machine: Machine) -> None:
+    association_id = apply(machine, "AWS-GatherSoftwareInventory", {})
+    until(lambda: runs(machine, association_id) == ["Success"], 60)
+    ssm = machine.server.client()
+    found = ssm.list_inventory_entries(InstanceId=machine.node_id, TypeName="AWS:InstanceDetailedInformation")
+    assert int(found["Entries"][0]["CPUs"]) == os.cpu_count()
+    (entity,) = ssm.get_inventory(ResultAttributes=[{"TypeName": "AWS:Network"}])["Entities"]
+    assert entity["Id"] == machine.node_id
+    assert entity["Data"]["AWS:Network"]["Content"]
