@@ -79,6 +79,8 @@ def read(call: Call, request: Mapping[str, Any]) -> tuple[Definition, documents.
         raise InvalidTargetMaps("TargetMaps are for Automation documents.")
     if request.get("TargetLocations"):
         raise InvalidTarget("TargetLocations are for Automation documents.")
+    if "CalendarNames" in definition:  # better refused than run while a calendar is closed
+        raise InvalidDocument("CalendarNames cannot be given yet: associations do not heed calendars here.")
     _check_legacy(definition, document)
     definition.setdefault("DocumentVersion", documents.DEFAULT)
     definition["Targets"] = targets(definition)

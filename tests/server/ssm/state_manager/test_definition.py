@@ -44,6 +44,7 @@ ALL = [{"Key": "InstanceIds", "Values": ["*"]}]
         ({"Name": "Nobody-MadeThis"}, InvalidDocument),
         ({"Name": "AWS-StartSSHSession"}, InvalidDocument),
         ({"TargetMaps": [{"a": ["b"]}]}, InvalidTargetMaps),
+        ({"CalendarNames": ["Holidays"]}, InvalidDocument),
     ],
 )
 def test_what_cannot_be_run_is_refused(office: Any, members: dict[str, Any], error: type[Exception]) -> None:
