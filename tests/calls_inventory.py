@@ -36,8 +36,21 @@ def _inventory(stage: Any) -> dict[str, Any]:
     return {"Filters": filters, "Aggregators": aggregators, "MaxResults": 5}
 
 
+def _deletion(stage: Any) -> dict[str, Any]:
+    stage.root("PutInventory", **_put(stage))
+    token = "00000000-0000-4000-8000-000000000001"
+    return {"TypeName": TYPE, "SchemaDeleteOption": "DeleteSchema", "DryRun": False, "ClientToken": token}
+
+
+def _deletions(stage: Any) -> dict[str, Any]:
+    stage.root("PutInventory", **_put(stage))
+    return {"DeletionId": stage.root("DeleteInventory", TypeName=TYPE)["DeletionId"], "MaxResults": 5}
+
+
 INVENTORY_CALLS: Mapping[str, Make] = {
     "ssm:PutInventory": _put,
+    "ssm:DeleteInventory": _deletion,
+    "ssm:DescribeInventoryDeletions": _deletions,
     "ssm:ListInventoryEntries": _entries,
     "ssm:GetInventory": _inventory,
     "ssm:GetInventorySchema": lambda _: {"TypeName": "AWS:", "MaxResults": 50, "Aggregator": True, "SubType": False},

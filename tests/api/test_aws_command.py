@@ -207,6 +207,9 @@ def inventory(aws: Aws) -> None:
     assert found["Id"] == node_id
     (schema,) = aws("ssm get-inventory-schema", type_name=kind)["Schemas"]
     assert schema["Attributes"] == [{"Name": "Rack", "DataType": "string"}]
+    deletion = aws("ssm delete-inventory", type_name=kind)
+    (found,) = aws("ssm describe-inventory-deletions", deletion_id=deletion["DeletionId"])["InventoryDeletions"]
+    assert (found["TypeName"], found["DeletionSummary"]["TotalCount"]) == (kind, 1)
 
 
 def parameter_store(aws: Aws) -> None:

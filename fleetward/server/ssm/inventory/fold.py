@@ -24,8 +24,8 @@ from fleetward.server.ssm.inventory import rows
 from fleetward.server.ssm.inventory.table import blobs, catalogue, changes, items
 
 KIND = "inventory-fold"
-MOST_CHANGES = 100
-MOST_ITEMS = 400
+MOST_CHANGES = 40
+MOST_ITEMS = 600
 """Catalogue rows that one step writes."""
 IDLE = timedelta(days=1)
 
@@ -116,7 +116,7 @@ def fold(call: Call, job: Job) -> Next:
 
 
 def planned(found: Iterable[Row[Any]], ordinals: Mapping[str, int]) -> Step:
-    """What to fold of these blobs: node by node, until MOST_ITEMS items are touched; a node may be left half done."""
+    """What to fold of these blobs: of each what concerns the same MOST_ITEMS items; a node may be left half done."""
     step = Step(defaultdict(list), defaultdict(list), [], [], {})
     touched: set[int] = set()
     for blob in found:
@@ -135,8 +135,6 @@ def planned(found: Iterable[Row[Any]], ordinals: Mapping[str, int]) -> Step:
             step.folded.append((node_id, rows.write_digests((old | set(news)) - set(olds))))
         if not rest and not rest_of_old:
             step.done.append(node_id)
-        if len(touched) >= MOST_ITEMS:
-            break
     return step
 
 

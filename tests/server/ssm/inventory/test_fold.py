@@ -16,7 +16,7 @@ pytest_plugins = ["tests.services"]
 def test_a_large_report_is_folded_in_steps(fleet: Any, stock: Any) -> None:
     node_id = fleet.admit()
     stock.packages(node_id, *(f"p{number:04}" for number in range(1000)))
-    assert stock.fold() == 3
+    assert stock.fold() == 2
     assert len(stock.counts(f"{APPLICATION}.Name")) == 1000
     assert stock.fold() == 0
 
