@@ -10,10 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fleetward.agent import s3
-from fleetward.agent.client import ServiceFault
+from fleetward.agent import parameters, s3
 from fleetward.agent.gate import Gate
-from fleetward.agent.http import HttpFault
 from fleetward.agent.journal import Event, Record
 from fleetward.agent.node import Node
 from fleetward.agent.output import STREAM_BYTES, StepOutput
@@ -135,31 +133,13 @@ class Execution:
         document_content = content["DocumentContent"]
         references = ssm_references(values) | ssm_references(_body_of(document_content))
         if references:
-            resolved = await self._fetch_parameters(references)
+            try:
+                resolved = await parameters.fetch(self._node.client, references)
+            except parameters.ParametersNotRead as fault:
+                raise CommandFault(str(fault)) from fault
             values = resolve_references(values, resolved)
             document_content = {**document_content, **resolve_references(_body_of(document_content), resolved)}
         return checked(document_content, values)
-
-    async def _fetch_parameters(self, references: set[tuple[str, str | None]]) -> dict[tuple[str, str | None], Any]:
-        names = {
-            f"{name}:{version}" if version else name: (name, version) for name, version in sorted(references, key=str)
-        }
-        resolved: dict[tuple[str, str | None], Any] = {}
-        asked = list(names)
-        try:
-            for start in range(0, len(asked), 10):
-                members = {"Names": asked[start : start + 10], "WithDecryption": False}
-                answer = await self._node.client.ssm("GetParameters", members)
-                for parameter in answer.get("Parameters", []):
-                    name = str(parameter["Name"]) + str(parameter.get("Selector") or "")
-                    if name in names:
-                        resolved[names[name]] = parameter["Value"]
-        except (ServiceFault, HttpFault) as error:
-            raise CommandFault(f"parameters of Parameter Store cannot be read: {error}") from error
-        lacking = [name for name, reference in names.items() if reference not in resolved]
-        if lacking:
-            raise CommandFault(f"Parameter Store has no parameter {', '.join(lacking)}")
-        return resolved
 
     # --- after a restart ---------------------------------------------------------------------------------------------
 

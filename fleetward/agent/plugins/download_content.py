@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from fleetward.agent import s3
+from fleetward.agent import parameters, s3
 from fleetward.agent.client import ServiceFault
 from fleetward.agent.http import HttpFault
 from fleetward.agent.process import Ended, Ending, run_process
 from fleetward.agent.scripts import judge
 from fleetward.agent.steps import StepRun
-from fleetward.protocol.document import StepOutcome
+from fleetward.protocol.document import StepOutcome, resolve_references, secure_references
 from fleetward.protocol.status import StepStatus
 
 LARGEST_BYTES = 16 * 1024**3
@@ -94,7 +94,23 @@ async def _from_http(run: StepRun, info: Mapping[str, Any]) -> StepOutcome:
     if info.get("authMethod", "None") not in ("None", "Basic", "Digest"):
         raise DownloadFault("authMethod must be None, Basic or Digest")
     path = destination(run, unquote(parts.path.rpartition("/")[2]) or "index.html")
-    return await _fetch(run, [{**info, "allowInsecureDownload": insecure, "path": str(path)}])
+    return await _fetch(
+        run, [{**info, **await _secrets(run, info), "allowInsecureDownload": insecure, "path": str(path)}]
+    )
+
+
+async def _secrets(run: StepRun, info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """User and password with every `{{ssm-secure:…}}` in them resolved, for the child alone."""
+    given = {member: info[member] for member in ("username", "password") if member in info}
+    references = secure_references(given)
+    if not references:
+        return given
+    try:
+        resolved = await parameters.fetch(run.node.client, references, secure=True)
+    except parameters.ParametersNotRead as fault:
+        raise DownloadFault(str(fault)) from fault
+    found: Mapping[str, Any] = resolve_references(given, resolved, secure=True)
+    return found
 
 
 async def _from_s3(run: StepRun, info: Mapping[str, Any]) -> StepOutcome:
