@@ -128,6 +128,7 @@ ASYNC_ALLOWED: dict[str, str] = {
     "fleetward/agent/steps.py": "waits for steps",
     "fleetward/agent/output.py": "uploads what a step printed",
     "fleetward/agent/outputs.py": "hands in what a step printed",
+    "fleetward/agent/parameters.py": "reads parameters of Parameter Store",
     "fleetward/agent/cloudwatch_logs.py": "sends what a step printed",
     "fleetward/agent/plugins/": "steps wait for programs and downloads",
     "fleetward/agent/node.py": "what a step may call",

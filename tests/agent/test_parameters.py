@@ -73,12 +73,12 @@ def test_the_node_puts_values_in_and_keeps_no_secret(agent: AgentProcess, locked
     inputs = {"sourceType": "HTTP", "sourceInfo": json.dumps(info), "destinationPath": ""}
     steps = [
         {"action": "aws:downloadContent", "name": "download", "inputs": inputs},
-        {"action": "aws:runShellScript", "name": "run", "inputs": {"runCommand": ["sh script"]}},
+        {"action": "aws:runShellScript", "name": "perform", "inputs": {"runCommand": ["sh script"]}},
     ]
     content = json.dumps({"schemaVersion": "2.2", "description": "", "mainSteps": steps})
     client.create_document(Name="Agent-Secret", Content=content, DocumentType="Command")
     command = agent.send(document="Agent-Secret")
-    assert agent.result(command, "run")["StandardOutputContent"] == "fetched\n"
+    assert agent.result(command, "perform")["StandardOutputContent"] == "fetched\n"
     kept = [path for path in agent.state.root.rglob("*") if path.is_file()]
     assert kept
     assert not any(SECRET.encode() in path.read_bytes() for path in kept)
