@@ -263,6 +263,17 @@ def _inventory(type_name: str, schema: str = "1.0", **entry: str) -> Callable[[S
 
 RACK = _inventory("Custom:RackInfo", RackLocation="Bay B/Row C/Rack D/Shelf E")
 ASSOCIATION = "8dfe3659-4309-493a-8755-0123456789ab"
+
+
+def _calendar(scene: Scene) -> None:
+    lines = ("BEGIN:VCALENDAR", "PRODID:-//AWS//Change Calendar 1.0//EN", "VERSION:2.0",
+             "X-CALENDAR-TYPE:DEFAULT_OPEN", "BEGIN:VEVENT", "UID:1", "DTSTAMP:20300101T000000Z",
+             "DTSTART:20350101T000000Z", "DTEND:20350102T000000Z", "SUMMARY:Closed", "END:VEVENT",
+             "END:VCALENDAR", "")  # fmt: skip
+    kind = {"DocumentType": "ChangeCalendar", "DocumentFormat": "TEXT"}
+    scene.root("CreateDocument", Name="MyCalendar", Content="\r\n".join(lines), **kind)
+
+
 QUERY = {
     "Type": "TAG_FILTERS_1_0",
     "Query": json.dumps(
@@ -306,6 +317,7 @@ PRESUMED: Mapping[str, Callable[[Scene], Any]] = {
     "describe-sessions/2": _ended_session,
     "get-command-invocation": lambda scene: scene.ran("ef7fdfd8-9b57-4151-a15c-db9a12345678"),
     "get-connection-status": lambda scene: scene.connected_node(),
+    "get-calendar-state": _calendar,
     "get-group": _group,
     "get-group-query": _group,
     "get-tags": _group,
