@@ -262,6 +262,14 @@ def _inventory(type_name: str, schema: str = "1.0", **entry: str) -> Callable[[S
 
 
 RACK = _inventory("Custom:RackInfo", RackLocation="Bay B/Row C/Rack D/Shelf E")
+
+
+def _deleted_inventory(scene: Scene) -> None:
+    RACK(scene)
+    deleted = scene.root("DeleteInventory", TypeName="Custom:RackInfo", SchemaDeleteOption="DeleteSchema")
+    scene.words["d72ac9e8-1f60-4d40-b1c6-987654321c4d"] = deleted["DeletionId"]
+
+
 ASSOCIATION = "8dfe3659-4309-493a-8755-0123456789ab"
 
 
@@ -351,6 +359,7 @@ PRESUMED: Mapping[str, Callable[[Scene], Any]] = {
     "update-group-query": _group,
     "delete-parameter": _parameter("MyParameter"),
     "delete-parameters": _parameters("MyFirstParameter", "MySecondParameter"),
+    "describe-inventory-deletions": _deleted_inventory,
     "describe-parameters": _kinds_of_parameters,
     "get-parameter-history": _parameter("MyStringParameter", 3, Description="A version."),
     "get-parameter/1": _parameter("MyStringParameter"),
