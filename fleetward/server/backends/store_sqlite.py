@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from fleetward.server.ports import Outcome, Unit
 
 GROUP_LIMIT = 512
 READS_TOGETHER = 8
+LOCKED_SECONDS = 30
+"""How long another program may hold the file before it counts as locked."""
+BUSY_PAUSE = 0.02
 Deliver = Callable[[Sequence[tuple[Callable[[Outcome], None], Outcome]]], None]
 
 
@@ -102,7 +106,7 @@ class SqliteStore:
             f"sqlite:///{self._file}",
             poolclass=StaticPool,
             hide_parameters=True,
-            connect_args={"check_same_thread": False, "cached_statements": 512, "timeout": 30},
+            connect_args={"check_same_thread": False, "cached_statements": 512, "timeout": LOCKED_SECONDS},
         )
         event.listen(engine, "connect", _configure)
         if not self._durable:
@@ -229,11 +233,11 @@ def _leave_to_the_system(raw: sqlite3.Connection, _: object) -> None:
 
 def _configure(raw: sqlite3.Connection, _: object) -> None:
     raw.isolation_level = None
+    _write_ahead(raw)
     for pragma in (
-        "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        "busy_timeout=30000",
+        f"busy_timeout={LOCKED_SECONDS * 1000}",
         "cache_size=-65536",
         "mmap_size=268435456",
         "wal_autocheckpoint=4000",
@@ -241,3 +245,16 @@ def _configure(raw: sqlite3.Connection, _: object) -> None:
         "case_sensitive_like=ON",  # as PostgreSQL does, and so that a prefix is looked up by index
     ):
         raw.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(raw: sqlite3.Connection) -> None:
+    """Log ahead. Who opens a file first changes it to that, which SQLite refuses at once to two who do so together."""
+    until = time.monotonic() + LOCKED_SECONDS
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as fault:
+            if fault.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(BUSY_PAUSE)
