@@ -24,9 +24,11 @@ from fleetward.server.ssm.inventory import rows
 from fleetward.server.ssm.inventory.table import blobs, catalogue, changes, items
 
 KIND = "inventory-fold"
-MOST_CHANGES = 40
-MOST_ITEMS = 600
+MOST_CHANGES = 24
+MOST_ITEMS = 500
 """Catalogue rows that one step writes."""
+MOST_OPENED = 4
+"""Nodes whose content one step unpacks to learn what new digests stand for, which costs more than all the rest."""
 IDLE = timedelta(days=1)
 
 TENANTS_WITH_CHANGES = select(changes.c.account_id, changes.c.region).where(changes.c.at <= bindparam("now")).distinct()
@@ -116,39 +118,38 @@ def fold(call: Call, job: Job) -> Next:
 
 
 def planned(found: Iterable[Row[Any]], ordinals: Mapping[str, int]) -> Step:
-    """What to fold of these blobs: of each what concerns the same MOST_ITEMS items; a node may be left half done."""
+    """What to fold of these blobs: of each what concerns the same MOST_ITEMS items; a node may be left half done.
+
+    MOST_OPENED nodes bring items that no node before them has; of the others only what they share with these is folded.
+    """
     step = Step(defaultdict(list), defaultdict(list), [], [], {})
     touched: set[int] = set()
+    opened = 0
     for blob in found:
-        node_id = blob.node_id
+        node_id, ordinal = blob.node_id, ordinals[blob.node_id]
         old, new = set(rows.read_digests(blob.folded)), set(rows.read_digests(blob.digests))
-        news, olds = sorted(new - old), sorted(old - new)
-        room = MOST_ITEMS - len(touched)
-        news, rest = _fitting(news, touched, room)
-        olds, rest_of_old = _fitting(olds, touched, MOST_ITEMS - len(touched))
+        before = len(touched)
+        news = _fitting(new - old, touched, MOST_ITEMS - before if opened < MOST_OPENED else 0)
+        opened += len(touched) > before
+        olds = _fitting(old - new, touched, MOST_ITEMS - len(touched))
         for digest in news:
-            step.added[digest].append(ordinals[node_id])
+            step.added[digest].append(ordinal)
             step.first.setdefault(digest, node_id)
         for digest in olds:
-            step.removed[digest].append(ordinals[node_id])
+            step.removed[digest].append(ordinal)
+        folded = (old | news) - olds
         if news or olds:
-            step.folded.append((node_id, rows.write_digests((old | set(news)) - set(olds))))
-        if not rest and not rest_of_old:
+            step.folded.append((node_id, rows.write_digests(folded)))
+        if folded == new:
             step.done.append(node_id)
     return step
 
 
-def _fitting(digests: Sequence[int], touched: set[int], room: int) -> tuple[list[int], bool]:
-    """Those digests that are touched already and as many more as there is room for; whether any is left."""
-    taken = []
-    for digest in digests:
-        if digest in touched:
-            taken.append(digest)
-        elif room > 0:
-            touched.add(digest)
-            taken.append(digest)
-            room -= 1
-    return taken, len(taken) < len(digests)
+def _fitting(digests: set[int], touched: set[int], room: int) -> set[int]:
+    """Those digests that are touched already and as many more as there is room for, which are touched from now on."""
+    more = sorted(digests - touched)[:room] if room else []
+    touched.update(more)
+    return digests & touched
 
 
 def _write_catalogue(call: Call, type_name: str, step: Step) -> None:
@@ -191,10 +192,7 @@ def _identities(
     if not keys:
         return found
     for blob in call.db.all(CONTENTS, **call.here, keys=keys):
-        for row in rows.unpack(blob.content):
-            digest = rows.digest(type_name, row)
-            if digest in wanted and digest not in found:
-                found[digest] = rows.identity_of(type_name, row)
+        found.update(rows.identities(type_name, rows.unpack(blob.content), wanted))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -64,27 +64,29 @@ def unpack(content: bytes) -> list[dict[str, str]]:
 
 def digests_of(type_name: str, rows: Iterable[Item]) -> bytes:
     """The distinct digests of the rows of a type, in order; nothing for a type without identity."""
+    return write_digests(set(_digests(type_name, rows)))
+
+
+def identities(type_name: str, rows: Sequence[Item], wanted: Container[int]) -> dict[int, dict[str, str]]:
+    """What identifies those rows whose digest is wanted, as the catalogue keeps it."""
+    return {
+        digest: _identity(type_name, row)
+        for digest, row in zip(_digests(type_name, rows), rows, strict=False)  # no digests without identity
+        if digest in wanted
+    }
+
+
+def _digests(type_name: str, rows: Iterable[Item]) -> Iterable[int]:
     if type_name.startswith(CUSTOM):
-        found = {_digest(orjson.dumps(row, option=orjson.OPT_SORT_KEYS)) for row in rows}
-    else:
-        identity = BY_AWS[type_name].identity
-        if not identity:
-            return b""
-        # the values of each row as text; the ordinary case has them all
-        found = {_digest_of_values(tuple(map(row.get, identity))) for row in rows}
-    return write_digests(found)
+        return (_digest(orjson.dumps(row, option=orjson.OPT_SORT_KEYS)) for row in rows)
+    identity = BY_AWS[type_name].identity
+    return (_digest_of_values(tuple(map(row.get, identity))) for row in rows) if identity else ()
 
 
-def identity_of(type_name: str, row: Item) -> dict[str, str]:
-    """What identifies a row, as the catalogue keeps it."""
+def _identity(type_name: str, row: Item) -> dict[str, str]:
     if type_name.startswith(CUSTOM):
         return dict(row)
     return {name: row[name] for name in BY_AWS[type_name].identity if row.get(name) is not None}
-
-
-def digest(type_name: str, row: Item) -> int:
-    """The digest of one row."""
-    return read_digests(digests_of(type_name, (row,)))[0]
 
 
 def write_digests(digests: Iterable[int]) -> bytes:
