@@ -30,6 +30,11 @@ from tests.both_databases import Core
 from tests.serving import ACCOUNT, FLEETWARD, ServerProcess, StartServer, eventually
 
 PUBLIC = {
+    "compliance_items.content",
+    "inventory_blobs.content",
+    "inventory_blobs.digests",
+    "inventory_blobs.folded",
+    "inventory_catalogue.nodes",
     "logs_blocks.content",
     "nodes.previous_public_key",
     "nodes.public_key",

@@ -601,7 +601,7 @@ def dump_of(world: Any, *tables: str) -> str:
             value.decode("latin-1") if isinstance(value, bytes) else str(value) for row in rows for value in row
         )
 
-    return str(world.do(entry))
+    return str(world.entry(entry, reads=True)())
 
 
 def test_neither_material_nor_plaintext_is_in_the_database(on: Keys, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from fleetward.server.s3.table import buckets, uploads
 from fleetward.server.s3.table import objects as table
 
 MOST_RULES = 1000
-ROWS_AT_ONCE = 300
+ROWS_AT_ONCE = 150
 EVERY = timedelta(hours=6)
 ACTIONS = (
     "Expiration",

@@ -102,7 +102,10 @@ def test_a_signature_for_another_service_is_refused(serving: ServerProcess) -> N
 
 def test_operations_not_offered_are_unknown(serving: ServerProcess) -> None:
     """Those of the model say that they are not offered yet, others that there are none; both are HTTP 400."""
-    for operation, words in (("PutParameter", "not offered by this server yet"), ("Nothing", "no operation 'Nothing'")):
+    for operation, words in (
+        ("CreateOpsItem", "not offered by this server yet"),
+        ("Nothing", "no operation 'Nothing'"),
+    ):
         answer = serving.call(operation, {}, serving.root)
         assert (answer.status, answer.code) == (400, "UnknownOperationException")
         assert words in answer.message

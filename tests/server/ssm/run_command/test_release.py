@@ -204,10 +204,10 @@ def test_large_commands_are_expanded_and_released_in_chunks(desk: Any, monkeypat
 def test_a_large_command_times_out_as_a_whole_at_once(desk: Any) -> None:
     """The timer's entry is run again while it says that there are more, a chunk each time."""
     number = 3000
-    for first in range(0, number, 200):
+    for first in range(0, number, 100):
         made = [
             Admission(activation_id="", iam_role="r", name="", tags={}, public_key=b"%d" % index, fingerprint="f")
-            for index in range(first, first + 200)
+            for index in range(first, first + 100)
         ]
         desk.world.do(lambda call, made=made: [admit(call, each) for each in made])
     command_id = desk.send(Targets=[{"Key": "InstanceIds", "Values": ["*"]}], MaxConcurrency="100%", TimeoutSeconds=30)
