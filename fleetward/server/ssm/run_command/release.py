@@ -19,7 +19,7 @@ from fleetward.server.ssm import nodes, ssm
 from fleetward.server.ssm.run_command import commands, table
 from fleetward.server.ssm.run_command.table import Tally
 
-CHUNK = 500
+CHUNK = 250
 DELAYED_AFTER = timedelta(seconds=30)
 """What no connection has taken by then is shown as Delayed; it goes out as soon as the node is back."""
 RELEASABLE = (CommandStatus.PENDING.value, CommandStatus.IN_PROGRESS.value, CommandStatus.DELAYED.value)
