@@ -132,9 +132,13 @@ def _all_wanted(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:
 
 
 def _changed(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:
-    yield from named(call, request)
-    if request.get("Name"):
-        yield from _wanted(call, request)
+    """The association, and all that it will be: also the document and the targets that stay when they are left out."""
+    row = _named(call, request)
+    if row is None:
+        yield Resource(arn(call, "*"))
+        return
+    yield resource(call, row.association_id)
+    yield from _wanted(call, _filled(row, request))
 
 
 @ssm.operation("CreateAssociation", resources=_wanted, conditions=keys_of.tags_of("Tags"), grows=True)
@@ -175,11 +179,7 @@ def update_association(call: Call, request: Mapping[str, Any]) -> dict[str, Any]
         raise InvalidAssociationVersion(f"The latest version of {row.association_id} is {row.version}, not {wanted}.")
     if row.version >= MOST_VERSIONS:
         raise AssociationVersionLimitExceeded(f"An association can have {MOST_VERSIONS} versions; make a new one.")
-    asked = {"Name": row.name, **request}
-    if not asked.get("Targets"):
-        legacy = row.definition.get("InstanceId")
-        asked |= {"InstanceId": legacy} if legacy else {"Targets": row.definition["Targets"]}
-    definition, document = definitions.read(call, asked)
+    definition, document = definitions.read(call, _filled(row, request))
     version = row.version + 1
     changed = _columns(definition, document)
     call.db.run(
@@ -257,6 +257,15 @@ def _named(call: Call, request: Mapping[str, Any]) -> Row[Any] | None:
         return call.db.first(table.FIND, **table.key(call, request["AssociationId"].lower()))
     document, node_id = request.get("Name"), request.get("InstanceId")
     return call.db.first(OF_NODE, **call.here, node=node_id, document=document) if document and node_id else None
+
+
+def _filled(row: Row[Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    """What an update asks for, with the document and the targets that the association has where it names none."""
+    asked = {"Name": row.name, **request}
+    if not asked.get("Targets"):
+        legacy = row.definition.get("InstanceId")
+        asked |= {"InstanceId": legacy} if legacy else {"Targets": row.definition["Targets"]}
+    return asked
 
 
 def _add(call: Call, request: Mapping[str, Any]) -> Row[Any]:

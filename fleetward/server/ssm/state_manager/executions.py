@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, delete, insert, select, tuple_, update
 
-from fleetward.protocol.status import CommandStatus, InvocationStatus
+from fleetward.protocol.status import CommandStatus
 from fleetward.server.call import Call
 from fleetward.server.errors import AwsError
 from fleetward.server.schema import in_tenant
@@ -174,7 +174,7 @@ def finish(call: Call, event: CommandFinished) -> None:
     if execution is None or execution.ended_at is not None:
         return
     command = reported.counters(call, [event.command_id])[event.command_id]
-    status, detailed = of_counts(command.ended, running=False)
+    status, detailed = table.roll_up(table.in_detail(command.ended), running=False)
     if event.status is CommandStatus.NO_INSTANCES_IN_TAG:
         status, detailed = table.SUCCESS, table.SUCCESS
     values = {"execution": execution.execution_id, "to_status": status, "to_detailed": detailed, "now": call.now}
@@ -186,15 +186,6 @@ def finish(call: Call, event: CommandFinished) -> None:
         if status == table.SUCCESS:
             overview.succeeded_at = call.now
         overview.store(call)
-
-
-def of_counts(ended: Mapping[str, int], *, running: bool) -> tuple[str, str]:
-    """Status and DetailedStatus of an execution whose invocations ended so."""
-    counts: dict[str, int] = {}
-    for status, number in ended.items():
-        name = table.detailed(InvocationStatus(status))
-        counts[name] = counts.get(name, 0) + number
-    return table.roll_up(counts, running=running)
 
 
 @ssm.timer(every=timedelta(minutes=10))

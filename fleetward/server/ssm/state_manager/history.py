@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Row, and_, bindparam, or_, select
 
-from fleetward.protocol.status import InvocationStatus
 from fleetward.server import paging
 from fleetward.server.call import Call, Resource
 from fleetward.server.errors import ValidationException
@@ -114,10 +113,7 @@ def _execution(row: Row[Any], command: Row[Any] | None) -> dict[str, Any]:
 
 def _in_words(ended: Mapping[str, int], command: Row[Any]) -> dict[str, int]:
     """How many nodes stand how, from a command's counters."""
-    counts: dict[str, int] = {}
-    for status, number in ended.items():
-        name = table.detailed(InvocationStatus(status))
-        counts[name] = counts.get(name, 0) + number
+    counts = table.in_detail(ended)
     open_nodes = command.target_count - sum(ended.values())
     if open_nodes > 0:
         counts[table.PENDING] = open_nodes

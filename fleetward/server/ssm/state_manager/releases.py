@@ -129,9 +129,10 @@ def released(call: Call, event: InvocationsReleased) -> None:
 
 @ssm.job("association-release")
 def release_some(call: Call, job: Job) -> Next:
-    """Release for many nodes, where one entry would have been too large."""
-    release(call, job.key, job.state["nodes"])
-    return DONE
+    """Release for many nodes, some at a time, where one entry would have been too large."""
+    node_ids = job.state["nodes"]
+    release(call, job.key, node_ids[:AT_ONCE])
+    return Next("start", {"nodes": node_ids[AT_ONCE:]}) if len(node_ids) > AT_ONCE else DONE
 
 
 def release(call: Call, command_id: str, node_ids: Sequence[str]) -> None:

@@ -157,6 +157,14 @@ def detailed(status: InvocationStatus | str) -> str:
     return _DETAILED[InvocationStatus(status)]
 
 
+def in_detail(ended: Mapping[str, int]) -> dict[str, int]:
+    """How many nodes stand how, by DetailedStatus, from a command's counts of invocations that have ended."""
+    counts: Counter[str] = Counter()
+    for status, number in ended.items():
+        counts[detailed(status)] += number
+    return dict(counts)
+
+
 def coarse(detailed_status: str) -> str:
     """The Status that goes with a DetailedStatus: Pending, Success or Failed."""
     if detailed_status in _OPEN:

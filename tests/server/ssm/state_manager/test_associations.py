@@ -132,3 +132,19 @@ def test_an_association_carries_tags_that_policies_can_ask_for(office: Any) -> N
     caller = office.world.as_role(allow("ssm:DeleteAssociation", Condition=blue))
     with pytest.raises(AccessDeniedException):
         office.world.call("DeleteAssociation", {"AssociationId": association_id}, caller)
+
+
+def test_an_update_is_decided_on_all_that_the_association_will_be(office: Any) -> None:
+    """What a request leaves out stays, so the document and the nodes are decided on whether it names them or not."""
+    mine, other = office.nodes(2)
+    association_id = office.create([mine])
+    resources = [f"arn:aws:ssm:*:*:{kind}/*" for kind in ("association", "document", "managed-instance")]
+    update = {"AssociationId": association_id, "Parameters": {"commands": ["true"]}}
+    office.world.call("UpdateAssociation", update, office.world.as_role(allow("ssm:UpdateAssociation", on=resources)))
+    elsewhere = {"Targets": [{"Key": "InstanceIds", "Values": [other]}]}
+    for missing in resources:
+        granted = [each for each in resources if each != missing]
+        caller = office.world.as_role(allow("ssm:UpdateAssociation", on=granted))
+        for more in ({}, elsewhere, {"Name": "AWS-RunShellScript", **elsewhere}):
+            with pytest.raises(AccessDeniedException):
+                office.world.call("UpdateAssociation", {**update, **more}, caller)
