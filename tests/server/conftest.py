@@ -17,7 +17,7 @@ import pytest
 
 from fleetward.protocol.api import aws_json, validate
 from fleetward.protocol.api.model import Operation, load_service
-from fleetward.server import errors
+from fleetward.server import errors, jobs
 from fleetward.server.backends.bus_local import LocalBus
 from fleetward.server.backends.store_postgres import PostgresStore
 from fleetward.server.backends.store_sqlite import SqliteStore
@@ -126,6 +126,14 @@ class World:
     def do(self, function: Callable[[Call], Any], *, context: Context | None = None) -> Any:
         """Run `function(call)` at once in one transaction and return what it returns."""
         return self.entry(function, context=context)()
+
+    def work(self, owner: str, service: Service = ssm) -> None:
+        """Run a service's jobs that are due, and those they start."""
+        while leased := self.entry(jobs.lease)((owner, 100)):
+            for job in leased:
+                entry = service.jobs[job.kind]
+                step = replace(entry, function=jobs.advance(entry.function))
+                self.submit(step, service_context(job.account, job.region), (owner, job))
 
     def submit(self, entry: Entry, context: Context, request: Any) -> Any:
         """Run an entry on the store and return its output or raise its exception."""

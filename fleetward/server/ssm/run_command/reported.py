@@ -8,19 +8,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import Row, bindparam, select
 
 from fleetward.protocol.status import InvocationStatus, advance
 from fleetward.server.call import Call
-from fleetward.server.schema import Json, in_tenant
+from fleetward.server.schema import in_tenant
 from fleetward.server.ssm.run_command import release, table
 from fleetward.server.ssm.run_command.table import Tally
 
-AMONG = select(table.invocations).where(
-    *in_tenant(table.invocations),
-    table.invocations.c.command_id.in_(bindparam("ids", expanding=True)),
-    table.invocations.c.node_id.in_(bindparam("nodes", expanding=True)),
-)
 COMMANDS = select(table.commands).where(
     *in_tenant(table.commands), table.commands.c.command_id.in_(bindparam("ids", expanding=True))
 )
@@ -33,18 +28,6 @@ OF_COMMAND = (
     )
     .order_by(table.invocations.c.node_id)
     .limit(bindparam("most"))
-)
-RECORD = (
-    update(table.invocations)
-    .where(*table.THIS_INVOCATION)
-    .values(
-        status=bindparam("to_status"),
-        steps=bindparam("to_steps", type_=Json),
-        trace=bindparam("to_trace"),
-        started_at=bindparam("started"),
-        ended_at=bindparam("ended"),
-        due_at=bindparam("due"),
-    )
 )
 
 
@@ -66,7 +49,7 @@ def record(call: Call, reports: Sequence[Report], *, grace: timedelta) -> None:
     """
     rows = table.lock(call, (report.command_id for report in reports))
     nodes = list({report.node_id for report in reports})
-    found = call.db.all(AMONG, **call.here, ids=list(rows), nodes=nodes) if rows else ()
+    found = call.db.all(table.AMONG, **call.here, ids=list(rows), nodes=nodes) if rows else ()
     known = {(row.command_id, row.node_id): row for row in found}
     state = {pair: InvocationStatus(row.status) for pair, row in known.items()}
     changes: dict[tuple[str, str], Report] = {}
@@ -75,7 +58,9 @@ def record(call: Call, reports: Sequence[Report], *, grace: timedelta) -> None:
         if pair in state and advance(state[pair], report.status):
             state[pair] = report.status
             changes[pair] = report
-    call.db.run(RECORD, [_change(call, known[pair], rows[pair[0]], told, grace) for pair, told in changes.items()])
+    call.db.run(
+        table.RECORD, [_change(call, known[pair], rows[pair[0]], told, grace) for pair, told in changes.items()]
+    )
     by_command: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for pair in changes:
         by_command[pair[0]].append(pair)

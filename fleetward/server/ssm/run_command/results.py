@@ -9,37 +9,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import Row
 
 from fleetward.protocol.control_channel import CANCEL_COMMAND, SEND_COMMAND, command_id_of
 from fleetward.protocol.status import InvocationStatus, advance, from_document_status
 from fleetward.server import mailbox
 from fleetward.server.call import Call, Sent
-from fleetward.server.schema import Json, in_tenant
 from fleetward.server.ssm import nodes, ssm
 from fleetward.server.ssm.run_command import release, reverts, table
 from fleetward.server.ssm.run_command.table import Tally
 
 STEP_TEXT_LIMIT = 24_000
 STEPS_LIMIT = 200
-
-INVOCATIONS = select(table.invocations).where(
-    *in_tenant(table.invocations),
-    table.invocations.c.command_id.in_(bindparam("ids", expanding=True)),
-    table.invocations.c.node_id.in_(bindparam("nodes", expanding=True)),
-)
-RECORD = (
-    update(table.invocations)
-    .where(*table.THIS_INVOCATION)
-    .values(
-        status=bindparam("to_status"),
-        steps=bindparam("to_steps", type_=Json),
-        trace=bindparam("to_trace"),
-        started_at=bindparam("started"),
-        ended_at=bindparam("ended"),
-        due_at=bindparam("due"),
-    )
-)
 
 
 @dataclass(slots=True)
@@ -134,7 +115,7 @@ def _load(
     if not commands:
         return {}
     rows = call.db.all(
-        INVOCATIONS,
+        table.AMONG,
         **call.here,
         ids=list(commands),
         nodes=list({reply.node_id for reply, _ in replies}),
@@ -165,7 +146,7 @@ def _store(call: Call, commands: Mapping[str, Row[Any]], progress: Mapping[tuple
                 "due": None if over else commands[command_id].expires_at,
             }
         )
-    call.db.run(RECORD, rows)
+    call.db.run(table.RECORD, rows)
 
 
 def _merge(call: Call, known: Progress, content: Mapping[str, Any]) -> None:

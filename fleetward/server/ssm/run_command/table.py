@@ -108,6 +108,24 @@ THIS_INVOCATION = (
     invocations.c.node_id == bindparam("node"),
 )
 INVOCATION = select(invocations).where(*THIS_INVOCATION)
+AMONG = select(invocations).where(
+    *in_tenant(invocations),
+    invocations.c.command_id.in_(bindparam("ids", expanding=True)),
+    invocations.c.node_id.in_(bindparam("nodes", expanding=True)),
+)
+RECORD = (
+    update(invocations)
+    .where(*THIS_INVOCATION)
+    .values(
+        status=bindparam("to_status"),
+        steps=bindparam("to_steps", type_=Json),
+        trace=bindparam("to_trace"),
+        started_at=bindparam("started"),
+        ended_at=bindparam("ended"),
+        due_at=bindparam("due"),
+    )
+)
+"""What a node told of its part."""
 END_INVOCATION = (
     update(invocations)
     .where(*THIS_INVOCATION)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +10,7 @@ import orjson
 import pytest
 
 from fleetward.protocol.control_channel import CANCEL_COMMAND, SEND_COMMAND, job_id
-from fleetward.server import jobs, mailbox, presence
+from fleetward.server import mailbox, presence
 from fleetward.server.call import Sent, service_context
 from fleetward.server.service import Entry
 from fleetward.server.ssm import run_command, ssm
@@ -57,11 +56,7 @@ class Desk:
 
     def work(self) -> None:
         """Run all jobs that are due, and those they start."""
-        while leased := self.world.entry(jobs.lease)((OWNER, 100)):
-            for job in leased:
-                entry = ssm.jobs[job.kind]
-                step = replace(entry, function=jobs.advance(entry.function))
-                self.world.submit(step, service_context(job.account, job.region), (OWNER, job))
+        self.world.work(OWNER)
 
     def later(self, **time: float) -> None:
         """Let time pass, then run what it starts."""
