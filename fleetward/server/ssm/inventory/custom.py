@@ -50,7 +50,7 @@ class Types:
             name = item["TypeName"]
             if name.startswith(CUSTOM):
                 learnt[name] = self._widened(name, item)
-        if len(self.rows.keys() | learnt.keys()) > MOST_TYPES if learnt else False:
+        if learnt and len(self.rows.keys() | learnt.keys()) > MOST_TYPES:
             raise CustomSchemaCountLimitExceededException(
                 f"An account can have {MOST_TYPES} custom inventory types at most; delete one first."
             )

@@ -11,7 +11,7 @@ from sqlalchemy import Row, bindparam, select, update
 
 from fleetward.server import audit
 from fleetward.server.call import Call
-from fleetward.server.schema import in_tenant
+from fleetward.server.schema import EPOCH, in_tenant
 from fleetward.server.service import Entry
 from fleetward.server.ssm import ssm
 from fleetward.server.ssm.errors import (
@@ -129,7 +129,10 @@ def _kind(policy: Mapping[str, Any]) -> str:
 def _end(attributes: Mapping[str, Any]) -> datetime:
     try:
         at = datetime.fromisoformat(attributes["Timestamp"])
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+        at = (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+        if at < EPOCH:
+            raise ValueError
+        return at
     except (KeyError, TypeError, ValueError, OverflowError):
         raise InvalidPolicyAttributeException("Expiration needs a Timestamp, 2030-12-02T21:34:33.000Z.") from None
 

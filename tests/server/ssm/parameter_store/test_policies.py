@@ -67,6 +67,15 @@ def test_policies_stay_with_the_next_value_and_go_when_told(world: Any, store: A
         ("7", errors.InvalidPolicyAttributeException),
         (json.dumps([policy("Other")]), errors.InvalidPolicyTypeException),
         (json.dumps([policy("Expiration", Timestamp="soon")]), errors.InvalidPolicyAttributeException),
+        (
+            json.dumps(
+                [
+                    policy("Expiration", Timestamp="0001-01-01T00:00:00Z"),
+                    policy("ExpirationNotification", Before="1", Unit="Days"),
+                ]
+            ),
+            errors.InvalidPolicyAttributeException,
+        ),
         (json.dumps([policy("NoChangeNotification", After="0", Unit="Days")]), errors.InvalidPolicyAttributeException),
         (json.dumps([NOTICE]), errors.IncompatiblePolicyException),
         (json.dumps([EXPIRES, EXPIRES]), errors.IncompatiblePolicyException),
