@@ -29,11 +29,12 @@ from fleetward.server.ssm.nodes.table import (
     require,
     seen,
 )
-from fleetward.server.ssm.nodes.targets import check_targets, count, tag_sets
+from fleetward.server.ssm.nodes.targets import GROUP, check_targets, count, is_target, tag_sets
 from fleetward.server.ssm.nodes.targets import fault as targets_fault
 from fleetward.server.ssm.nodes.targets import select_nodes as select
 
 __all__ = [
+    "GROUP",
     "RESOURCE_TYPE",
     "Admission",
     "FingerprintChanged",
@@ -51,6 +52,7 @@ __all__ = [
     "exists",
     "find_registered",
     "heartbeat",
+    "is_target",
     "known",
     "listing",
     "overview",

@@ -54,6 +54,12 @@ def count(call: Call, targets: Sequence[Target]) -> int:
     return number
 
 
+def is_target(call: Call, targets: Sequence[Target], node_id: str) -> bool:
+    """Whether the targets mean this node now."""
+    statement = select(nodes.c.node_id).where(*_conditions(call, targets), nodes.c.node_id == node_id)
+    return call.db.first(statement, **scope(call)) is not None
+
+
 def tag_sets(call: Call, targets: Sequence[Target]) -> list[TagSet]:
     """The distinct sets of tags among the nodes that the targets mean, so that IAM decides once for each."""
     return tags.distinct_sets(call, RESOURCE_TYPE, _ids(call, targets))

@@ -122,7 +122,7 @@ def _wanted(call: Call, request: Mapping[str, Any]) -> Iterable[Resource]:
         yield nodes.table.tagged(call, request["InstanceId"])
     elif request.get("Targets"):
         wanted = {"Name": request["Name"], "Targets": request["Targets"]}
-        for tag_set in nodes.tag_sets(call, definitions.targets(wanted)):
+        for tag_set in nodes.tag_sets(call, definitions.targets(call, wanted)):
             yield Resource(nodes.arn(call, "*"), tag_set.content)
 
 

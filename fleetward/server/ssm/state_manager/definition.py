@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -62,7 +61,6 @@ TARGET_VALUES_LIMIT = 50
 INVENTORY_ACTION = "aws:softwareInventory"
 EVERY_NODE = "*"
 LONGEST_SPREAD = timedelta(minutes=15)
-_KEY = re.compile(r"InstanceIds|tag-key|tag:.{1,127}", re.DOTALL)
 
 Definition = dict[str, Any]
 
@@ -83,7 +81,7 @@ def read(call: Call, request: Mapping[str, Any]) -> tuple[Definition, documents.
         raise InvalidDocument("CalendarNames cannot be given yet: associations do not heed calendars here.")
     _check_legacy(definition, document)
     definition.setdefault("DocumentVersion", documents.DEFAULT)
-    definition["Targets"] = targets(definition)
+    definition["Targets"] = targets(call, definition)
     _bind(document, definition)
     _check_output(definition)
     schedule_of(definition, call.now)
@@ -108,11 +106,6 @@ def is_inventory(document: documents.ResolvedDocument) -> bool:
 def is_live(definition: Mapping[str, Any]) -> bool:
     """Whether nodes may come to be, or cease to be, its targets."""
     return any(each["Key"] != "InstanceIds" or EVERY_NODE in each["Values"] for each in definition["Targets"])
-
-
-def fits(definition: Mapping[str, Any], node_id: str, tags: Mapping[str, str]) -> bool:
-    """Whether a node with these tags is a target: all targets must fit, by any of their values."""
-    return bool(definition["Targets"]) and all(_fits(each, node_id, tags) for each in definition["Targets"])
 
 
 def schedule_of(definition: Mapping[str, Any], since: datetime) -> schedule.Schedule | None:
@@ -183,36 +176,26 @@ def _check_legacy(definition: Mapping[str, Any], document: documents.ResolvedDoc
         raise ValidationException(f"{beside[0]} cannot be given with InstanceId; name the node in Targets.")
 
 
-def targets(definition: Mapping[str, Any]) -> list[dict[str, Any]]:
+def targets(call: Call, definition: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The target expression of a definition, checked, with keys as the API has them. Raises InvalidTarget."""
     if "InstanceId" in definition:
         return [{"Key": "InstanceIds", "Values": [definition["InstanceId"]]}]
     given: Sequence[Mapping[str, Any]] = definition.get("Targets", ())
     if not given:
-        raise InvalidTarget("Targets names no nodes: give InstanceIds, tag:<key> or tag-key.")
-    return [_target(each) for each in given]
+        raise InvalidTarget("Targets names no nodes: give InstanceIds, tag:<key>, tag-key or resource-groups:Name.")
+    if wrong := nodes.targets_fault(call, given):
+        raise InvalidTarget(wrong)
+    return [_target(each["Key"], each["Values"]) for each in given]
 
 
-def _target(given: Mapping[str, Any]) -> dict[str, Any]:
-    name, values = given.get("Key", ""), list(given.get("Values", ()))
-    if name.lower() == "instanceids":
-        name = "InstanceIds"
-    if _KEY.fullmatch(name) is None:
-        raise InvalidTarget(f"The target key {name!r} is not one of InstanceIds, tag:<key>, tag-key.")
-    if not values or len(values) > TARGET_VALUES_LIMIT:
-        raise InvalidTarget(f"The target {name} takes 1 to {TARGET_VALUES_LIMIT} values.")
-    if name == "InstanceIds" and EVERY_NODE in values and len(values) > 1:
+def _target(name: str, values: Sequence[str]) -> dict[str, Any]:
+    if len(values) > TARGET_VALUES_LIMIT:
+        raise InvalidTarget(f"The target {name} takes {TARGET_VALUES_LIMIT} values at most.")
+    if name.lower() != "instanceids":
+        return {"Key": name, "Values": list(values)}
+    if EVERY_NODE in values and len(values) > 1:
         raise InvalidTarget("The value * means every node: give it alone.")
-    return {"Key": name, "Values": values}
-
-
-def _fits(target: Mapping[str, Any], node_id: str, tags: Mapping[str, str]) -> bool:
-    name, values = target["Key"], target["Values"]
-    if name == "InstanceIds":
-        return EVERY_NODE in values or node_id in values
-    if name == "tag-key":
-        return any(value in tags for value in values)
-    return tags.get(name.removeprefix("tag:")) in values
+    return {"Key": "InstanceIds", "Values": list(values)}
 
 
 def _bind(document: documents.ResolvedDocument, definition: Mapping[str, Any]) -> None:

@@ -12,12 +12,11 @@ from fleetward.server.call import Call
 from fleetward.server.jobs import DONE, Job, Next
 from fleetward.server.schema import in_tenant
 from fleetward.server.ssm import nodes, run_command, ssm, tags
-from fleetward.server.ssm.state_manager import definition as definitions
 from fleetward.server.ssm.state_manager import executions, releases, table
 from fleetward.server.ssm.state_manager.executions import Cause
 from fleetward.server.ssm.state_manager.table import Overview
 
-CHUNK = 50
+CHUNK = 25
 
 LIVE = (
     select(table.associations.c.association_id, table.associations.c.definition)
@@ -58,12 +57,11 @@ def look(call: Call, job: Job) -> Next:
     if not nodes.exists(call, node_id):
         return DONE
     rows = call.db.all(LIVE, **call.here, after=job.state["after"])
-    carried = tags.of(call, nodes.RESOURCE_TYPE, [node_id])[node_id]
     ids = [row.association_id for row in rows]
     known = {each.association_id for each in call.db.all(table.OF_PAIRS, **call.here, nodes=[node_id], ids=ids)}
     for row in rows:
-        fits = definitions.fits(row.definition, node_id, carried)
-        if fits and row.association_id not in known and _runs_at_once(row.definition):
+        fits = nodes.is_target(call, row.definition["Targets"], node_id)
+        if fits and row.association_id not in known and runs_at_once(row.definition):
             executions.begin(call, row.association_id, Cause.TARGET, [node_id])
         elif not fits and row.association_id in known:
             leave(call, node_id, row.association_id)
@@ -102,5 +100,6 @@ def leave(call: Call, node_id: str, association_id: str) -> None:
         overview.store(call)
 
 
-def _runs_at_once(definition: Mapping[str, Any]) -> bool:
+def runs_at_once(definition: Mapping[str, Any]) -> bool:
+    """Whether a node that becomes a target runs it without waiting for the schedule."""
     return not definition.get("ApplyOnlyAtCronInterval", False)

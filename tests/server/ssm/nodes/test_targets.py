@@ -55,6 +55,7 @@ def test_selection_agrees_with_a_naive_one(
         listed += [row.node_id for row in page]
     assert listed == wanted
     assert fleet.do(nodes.count, targets) == len(wanted)
+    assert [node_id for node_id in sorted(ids) if fleet.do(nodes.is_target, targets, node_id)] == wanted
     sets = {frozenset(each.content.items()): each.count for each in fleet.do(nodes.tag_sets, targets)}
     assert sets == Counter(frozenset(made[node_id].items()) for node_id in wanted)
 

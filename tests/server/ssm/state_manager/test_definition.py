@@ -18,7 +18,7 @@ from fleetward.server.ssm.errors import (
     InvalidTargetMaps,
 )
 from fleetward.server.ssm.state_manager import definition
-from fleetward.server.ssm.state_manager.definition import LONGEST_SPREAD, checksum, due_after, fits
+from fleetward.server.ssm.state_manager.definition import LONGEST_SPREAD, checksum, due_after
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 ALL = [{"Key": "InstanceIds", "Values": ["*"]}]
@@ -52,14 +52,6 @@ def test_what_cannot_be_run_is_refused(office: Any, members: dict[str, Any], err
     with pytest.raises(error):
         office.world.call("CreateAssociation", request)
     assert office.world.call("ListAssociations", {})["Associations"] == []
-
-
-def test_all_targets_must_fit_by_any_of_their_values() -> None:
-    both = {"Targets": [{"Key": "tag:a", "Values": ["1", "2"]}, {"Key": "tag-key", "Values": ["b"]}]}
-    assert fits(both, "mi-1", {"a": "2", "b": ""})
-    assert not fits(both, "mi-1", {"a": "2"})
-    assert not fits(both, "mi-1", {"a": "3", "b": ""})
-    assert fits({"Targets": ALL}, "mi-1", {})
 
 
 def test_the_checksum_changes_with_what_a_node_must_do_alone() -> None:
