@@ -15,14 +15,16 @@ from fleetward.server.call import Call, Resource
 from fleetward.server.errors import ValidationException
 from fleetward.server.iam import context as keys_of
 from fleetward.server.iam import principals
-from fleetward.server.ssm import documents, nodes
+from fleetward.server.ssm import change_calendar, documents, nodes
 from fleetward.server.ssm.errors import (
     InvalidDocument,
+    InvalidDocumentType,
     InvalidOutputLocation,
     InvalidParameters,
     InvalidSchedule,
     InvalidTarget,
     InvalidTargetMaps,
+    UnsupportedCalendarException,
     UnsupportedPlatformType,
 )
 
@@ -77,8 +79,7 @@ def read(call: Call, request: Mapping[str, Any]) -> tuple[Definition, documents.
         raise InvalidTargetMaps("TargetMaps are for Automation documents.")
     if request.get("TargetLocations"):
         raise InvalidTarget("TargetLocations are for Automation documents.")
-    if "CalendarNames" in definition:  # better refused than run while a calendar is closed
-        raise InvalidDocument("CalendarNames cannot be given yet: associations do not heed calendars here.")
+    _check_calendars(call, definition.get("CalendarNames", ()))
     _check_legacy(definition, document)
     definition.setdefault("DocumentVersion", documents.DEFAULT)
     definition["Targets"] = targets(call, definition)
@@ -163,6 +164,17 @@ def checksum(association_id: str, definition: Mapping[str, Any], document_versio
         definition.get("ScheduleExpression"),
     ]
     return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _check_calendars(call: Call, names: Sequence[str]) -> None:
+    """Each must be there and be a change calendar."""
+    if len(names) > change_calendar.MOST_CALENDARS:
+        raise ValidationException(f"CalendarNames takes {change_calendar.MOST_CALENDARS} names at most.")
+    for name in names:
+        try:
+            change_calendar.timeline(call, name)
+        except (InvalidDocumentType, UnsupportedCalendarException) as fault:
+            raise InvalidDocument(fault.message) from fault
 
 
 def _check_legacy(definition: Mapping[str, Any], document: documents.ResolvedDocument) -> None:

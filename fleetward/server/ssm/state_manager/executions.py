@@ -10,11 +10,18 @@ from typing import Any
 from sqlalchemy import Row, bindparam, delete, insert, select, tuple_, update
 
 from fleetward.protocol.status import CommandStatus
+from fleetward.server import jobs
 from fleetward.server.call import Call
 from fleetward.server.errors import AwsError
 from fleetward.server.schema import in_tenant
-from fleetward.server.ssm import documents, run_command, ssm
-from fleetward.server.ssm.errors import InvalidDocument, InvalidDocumentVersion, InvalidParameters
+from fleetward.server.ssm import change_calendar, documents, run_command, ssm
+from fleetward.server.ssm.errors import (
+    InvalidDocument,
+    InvalidDocumentType,
+    InvalidDocumentVersion,
+    InvalidParameters,
+    UnsupportedCalendarException,
+)
 from fleetward.server.ssm.run_command import reported
 from fleetward.server.ssm.run_command.commands import CommandFinished, Targets
 from fleetward.server.ssm.state_manager import table
@@ -22,6 +29,8 @@ from fleetward.server.ssm.state_manager.table import Overview
 
 REACHED_WITHIN = timedelta(days=28)
 """How long a node may stay away and still run what was released for it, unless it is released anew before."""
+LOOK_AT_NODE = "association-targets"
+"""The job that holds a node against the associations whose targets may come and go (`live_targets`)."""
 AT_ONCE_BY_DEFAULT = "50"
 
 ADD = insert(table.executions)
@@ -50,6 +59,15 @@ FORGET = delete(table.executions).where(
 )
 
 
+_CANNOT_BEGIN = (
+    InvalidDocument,
+    InvalidDocumentType,
+    InvalidDocumentVersion,
+    InvalidParameters,
+    UnsupportedCalendarException,
+)
+
+
 class Cause(StrEnum):
     """Why an association runs."""
 
@@ -67,7 +85,8 @@ class Cause(StrEnum):
 def begin(call: Call, association_id: str, cause: Cause, node_ids: Sequence[str] = ()) -> str | None:
     """Run an association on all its targets, or on the nodes given; the execution's id, None when it is gone.
 
-    What of its last execution has not begun is dropped when all targets run again.
+    What of its last execution has not begun is dropped when all targets run again. While one of its calendars is closed
+    nothing runs: the execution is Skipped, and nodes that have come to be targets are looked at when all open.
     """
     before = call.db.first(table.FIND, **table.key(call, association_id))
     if before is not None and before.last_command_id is not None:
@@ -77,10 +96,14 @@ def begin(call: Call, association_id: str, cause: Cause, node_ids: Sequence[str]
         return None
     definition: Mapping[str, Any] = row.definition
     execution_id = call.new_id()
+    calendars: Sequence[str] = definition.get("CalendarNames", ())
     try:
+        if not change_calendar.is_open(call, calendars, call.now):
+            _skip(call, row, execution_id, cause, node_ids)
+            return execution_id
         document = documents.resolve(call, definition["Name"], definition["DocumentVersion"])
         command = _command(call, row, document, execution_id, node_ids)
-    except (InvalidDocument, InvalidDocumentVersion, InvalidParameters) as fault:
+    except _CANNOT_BEGIN as fault:
         _cannot_begin(call, row, execution_id, cause, fault)
         return execution_id
     add(call, row, execution_id, cause, document_version=document.version, command_id=command["command_id"])
@@ -159,8 +182,17 @@ def _command(
     )
 
 
+def _skip(call: Call, row: Row[Any], execution_id: str, cause: Cause, node_ids: Sequence[str]) -> None:
+    """A calendar is closed (SEM: 4.4): kept in the history, and tried again at the next interval."""
+    add(call, row, execution_id, cause, ended=table.SKIPPED)
+    opens_at = change_calendar.next_transition(call, row.definition["CalendarNames"], call.now)
+    if opens_at is not None:
+        for node_id in node_ids:
+            jobs.start(call, LOOK_AT_NODE, node_id, {"after": ""}, due_at=opens_at)
+
+
 def _cannot_begin(call: Call, row: Row[Any], execution_id: str, cause: Cause, fault: AwsError) -> None:
-    """The document is gone, or its parameters are others now: a run that failed."""
+    """The document or a calendar is gone, or its parameters are others now: a run that failed."""
     add(call, row, execution_id, cause, ended=fault.code[:24])
     overview = Overview(row)
     overview.executed_at = call.now

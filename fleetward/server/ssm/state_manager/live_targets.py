@@ -40,17 +40,17 @@ OF_NODE = (
 @ssm.reaction(nodes.NodeJoined)
 def joined(call: Call, event: nodes.NodeJoined) -> None:
     """A new node may be a target."""
-    jobs.start(call, "association-targets", event.node_id, {"after": ""})
+    jobs.start(call, executions.LOOK_AT_NODE, event.node_id, {"after": ""})
 
 
 @ssm.reaction(tags.TagsChanged)
 def retagged(call: Call, event: tags.TagsChanged) -> None:
     """A node may have become a target, or none."""
     if event.resource_type == nodes.RESOURCE_TYPE:
-        jobs.start(call, "association-targets", event.resource_id, {"after": ""})
+        jobs.start(call, executions.LOOK_AT_NODE, event.resource_id, {"after": ""})
 
 
-@ssm.job("association-targets")
+@ssm.job(executions.LOOK_AT_NODE)
 def look(call: Call, job: Job) -> Next:
     """Hold a node against the associations whose targets may come and go, some at a time."""
     node_id = job.key
