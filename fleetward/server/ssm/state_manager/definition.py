@@ -117,8 +117,8 @@ def schedule_of(definition: Mapping[str, Any], since: datetime) -> schedule.Sche
         if offset or only_then:
             raise InvalidSchedule("ScheduleOffset and ApplyOnlyAtCronInterval take a ScheduleExpression.")
         return None
-    if only_then and not expression.strip().startswith("cron("):
-        raise InvalidSchedule("ApplyOnlyAtCronInterval takes a cron expression.")
+    if only_then and expression.strip().startswith("rate("):
+        raise InvalidSchedule("ApplyOnlyAtCronInterval cannot be given with a rate expression.")
     if offset and not only_then:
         raise InvalidSchedule("ScheduleOffset takes ApplyOnlyAtCronInterval.")
     try:

@@ -51,3 +51,12 @@ def test_many_that_are_due_are_all_begun(office: Any) -> None:
     made = [office.create([node], ScheduleExpression="rate(1 hour)") for _ in range(schedules.CHUNK + 3)]
     office.later(hours=1, minutes=6)
     assert {runs(office, association_id) for association_id in made} == {2}
+
+
+def test_a_single_moment_can_be_waited_for(office: Any) -> None:
+    (node,) = office.nodes(1)
+    schedule = "at(2030-01-01T13:00:00)"
+    association_id = office.create([node], ScheduleExpression=schedule, ApplyOnlyAtCronInterval=True)
+    assert office.apply(node) == []
+    office.later(hours=1)
+    assert office.apply(node) == [association_id]
